@@ -1,0 +1,61 @@
+"""The Ray cluster a job runs on: the one it is given, or one of its own on this machine."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+# Every process of a job: one thread per worker (the cluster's CPUs are already shared out) and no
+# hub look-ups for models that are folders.
+WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "DS_ACCELERATOR": os.environ.get("DS_ACCELERATOR", ""),
+}
+# A training report otherwise waits for a two-second poll of the controller.
+DRIVER_ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@contextmanager
+def connect(address: str | None) -> Iterator[None]:
+    """A connection to Ray for the time of the block.
+
+    Args:
+        address: a cluster's address; None uses the cluster of the surrounding job or block
+            (`RAY_ADDRESS`, an open connection), else starts one here and stops it at the end.
+
+    A cluster of our own offers twice the machine's cores as logical CPUs: training workers, data
+    actors and an engine wait for one another more than they compute.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    for name, value in DRIVER_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    address = address or os.environ.get("RAY_ADDRESS")
+    environment = {name: value for name, value in WORKER_ENVIRONMENT.items() if value}
+    if address:
+        ray.init(
+            address=address,
+            runtime_env={"env_vars": environment},
+            log_to_driver=True,
+            ignore_reinit_error=True,
+        )
+    else:
+        ray.init(
+            address="local",
+            num_cpus=2 * (os.cpu_count() or 1),
+            runtime_env={"env_vars": environment},
+            _temp_dir=tempfile.mkdtemp(prefix="ray", dir="/tmp"),
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()

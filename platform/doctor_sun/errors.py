@@ -1,0 +1,54 @@
+"""The one error a user should read, and how a job ends on it: one line, non-zero exit.
+
+Raise `InputError` for whatever the user can mend (a path, a key, a row); anything else is a fault
+of ours and keeps its traceback.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong: the message names the file, row or key, and the way out.
+
+    Never put sample text, image bytes or an identifier into the message.
+    """
+
+
+def find_input_error(error: BaseException | None) -> InputError | None:
+    """The `InputError` inside an exception that crossed Ray, or None.
+
+    Ray wraps what a worker raised: tasks in `RayTaskError.cause`, Data in `__cause__`, Train in
+    `worker_failures`.
+    """
+    seen: set[int] = set()
+    pending = [error]
+    while pending:
+        current = pending.pop()
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        if isinstance(current, InputError):
+            return current
+        pending += [current.__cause__, current.__context__, getattr(current, "cause", None)]
+        pending += list(getattr(current, "worker_failures", {}).values())
+    return None
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn an `InputError`, wherever it was raised, into one line on stderr and exit status 2."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("interrupted; the same command resumes where it stopped", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        cause = find_input_error(error)
+        if cause is None:
+            raise
+        # A Ray worker's copy of the error carries its traceback in the text: keep the last line.
+        line = str(cause).strip().splitlines()[-1].removeprefix("doctor_sun.errors.InputError: ")
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
