@@ -1,0 +1,1 @@
+"""Training: stage presets, batches, the DeepSpeed engine, the loop, and what it leaves behind."""

@@ -1,0 +1,165 @@
+"""The DeepSpeed engine: how it is configured, started and consolidated."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from doctor_sun.errors import InputError
+from doctor_sun.models.multimodal import MultimodalModel
+
+LATEST = "latest"  # DeepSpeed's file that names the newest checkpoint of a folder
+
+
+@dataclass(kw_only=True)
+class EngineConfig:
+    """How the optimizer's work is sharded and in which precision it runs."""
+
+    zero_stage: Literal[0, 1, 2, 3] = 2
+    """DeepSpeed ZeRO stage: 1 shards optimizer states, 2 also gradients, 3 also parameters."""
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Precision of parameters and activations; bf16 needs a ZeRO stage of at least 1."""
+
+    gradient_clipping: float = 1.0
+    """Largest norm of the global gradient."""
+
+    weight_decay: float = 0.0
+    """AdamW's weight decay."""
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's moment decay rates."""
+
+    backend: Literal["gloo", "nccl"] = "gloo"
+    """Collectives: gloo on CPUs, nccl on GPUs."""
+
+    def __post_init__(self) -> None:
+        """Refuse the combination whose loss curve is known to go astray."""
+        if self.precision == "bf16" and self.zero_stage == 0:
+            raise InputError("engine.precision bf16 needs engine.zero_stage 1, 2 or 3")
+
+
+def deepspeed_config(config: EngineConfig, micro_batch: int, accumulation: int) -> dict[str, Any]:
+    """DeepSpeed's own configuration."""
+    zero: dict[str, Any] = {"stage": config.zero_stage}
+    if config.zero_stage == 3:
+        # Without the threshold DeepSpeed keeps small parameters whole on every rank.
+        zero["stage3_param_persistence_threshold"] = 0
+    return {
+        "train_micro_batch_size_per_gpu": micro_batch,
+        "gradient_accumulation_steps": accumulation,
+        "gradient_clipping": config.gradient_clipping,
+        "steps_per_print": 10**9,
+        "zero_optimization": zero,
+        "bf16": {"enabled": config.precision == "bf16"},
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+    }
+
+
+def start_collectives(backend: str) -> None:
+    """Let DeepSpeed use the process group that Ray Train (or a test) has started."""
+    if backend == "gloo":
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    import logging
+
+    import deepspeed
+
+    deepspeed.utils.logger.setLevel(logging.WARNING)
+    # An inference-only operator that DeepSpeed otherwise compiles for minutes on CPUs.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False)
+
+
+def parameter_groups(
+    model: MultimodalModel, learning_rate: dict[str, float]
+) -> list[dict[str, Any]]:
+    """Trainable parameters by module, each group with its peak learning rate.
+
+    Raises:
+        InputError: a module is given a learning rate but has nothing to train, or the reverse.
+    """
+    groups = []
+    for name in ("vision", "projector", "llm"):
+        module: nn.Module | None = getattr(model, name)
+        trainable = [p for p in module.parameters() if p.requires_grad] if module else []
+        if bool(trainable) != (name in learning_rate):
+            raise InputError(
+                f"'{name}' has {len(trainable)} trainable tensors but "
+                f"{'no' if trainable else 'a'} learning rate"
+            )
+        if trainable:
+            rate = learning_rate[name]
+            groups.append({"params": trainable, "lr": rate, "peak": rate, "name": name})
+    return groups
+
+
+def set_trainable(model: MultimodalModel, learning_rate: dict[str, float]) -> None:
+    """Freeze all but the modules that have a learning rate; in the tower only LoRA trains.
+
+    Raises:
+        InputError: a module to train is not there.
+    """
+    model.requires_grad_(False)
+    for name in learning_rate:
+        module = getattr(model, name, None)
+        if module is None:
+            raise InputError(f"learning_rate names '{name}', which this model does not have")
+        for parameter, tensor in module.named_parameters():
+            tensor.requires_grad_(name != "vision" or ".lora_" in parameter)
+
+
+def trainable_table(model: MultimodalModel) -> str:
+    """Trainable and frozen parameters of each module, one line a module."""
+    lines = [f"{'module':<10} {'trainable':>14} {'frozen':>14}"]
+    for name in ("vision", "projector", "llm"):
+        module: nn.Module | None = getattr(model, name)
+        if module is not None:
+            counts = {True: 0, False: 0}
+            for parameter in module.parameters():
+                counts[parameter.requires_grad] += parameter.numel()
+            lines.append(f"{name:<10} {counts[True]:>14,} {counts[False]:>14,}")
+    return "\n".join(lines)
+
+
+def initialize(
+    model: MultimodalModel,
+    learning_rate: dict[str, float],
+    config: EngineConfig,
+    micro_batch: int,
+    accumulation: int,
+) -> Any:
+    """A DeepSpeed engine around the model, with AdamW over the trainable parameters."""
+    import deepspeed
+
+    optimizer = torch.optim.AdamW(
+        parameter_groups(model, learning_rate),
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+    )
+    engine, _, _, _ = deepspeed.initialize(
+        model=model,
+        optimizer=optimizer,
+        config=deepspeed_config(config, micro_batch, accumulation),
+    )
+    return engine
+
+
+def consolidate(folder: str | Path, zero_stage: int) -> dict[str, Tensor]:
+    """The trained tensors of a sharded checkpoint, whole and in fp32, by parameter name."""
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    if zero_stage == 0:
+        tag = (Path(folder) / LATEST).read_text(encoding="utf-8").strip()
+        state = torch.load(
+            Path(folder) / tag / "mp_rank_00_model_states.pt",
+            map_location="cpu",
+            weights_only=False,
+        )
+        return state["module"]
+    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+
+    found = get_fp32_state_dict_from_zero_checkpoint(str(folder), exclude_frozen_parameters=True)
+    return {name: tensor.clone() for name, tensor in found.items()}

@@ -1,0 +1,194 @@
+"""Curated rows -> the rows of one stage, tokenised once, in the order they are trained on.
+
+Ray Data reads and tokenises; a row that cannot fit goes to the stage's ledger with the reason.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+from numpy.typing import NDArray
+from ray.data import Dataset
+
+from doctor_sun.errors import InputError
+from doctor_sun.training.mixture import MixtureItem, select
+
+INDEX_COLUMNS = ["id", "domain", "language", "task", "source"]
+
+
+@dataclass(kw_only=True)
+class PreparedRows:
+    """The rows of a stage and what happened to the others."""
+
+    rows: Dataset
+    """Columns id, position, input_ids, labels, pixels; sorted by position."""
+
+    ledger: pa.Table
+    """Rows that cannot be trained on: id, step, verdict, reason, evidence."""
+
+    order: pa.Table
+    """Columns id and position of every row that is read."""
+
+    realised: dict[str, int]
+    """Rows by item of the mixture."""
+
+    by_source: dict[str, int]
+    """Rows by source and language."""
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(llm: str) -> Any:
+    from doctor_sun.models.build import load_tokenizer
+
+    return load_tokenizer(llm)
+
+
+@lru_cache(maxsize=1)
+def _processor(image_size: int, square_padding: bool) -> Any:
+    from doctor_sun.models.image_transform import build_image_processor
+
+    return build_image_processor(image_size, square_padding)
+
+
+def encode_rows(
+    batch: pa.Table, llm: str, image_tokens: int, max_length: int, stage: str
+) -> pa.Table:
+    """Add input_ids and labels to each row; `reason` says why a row does not fit, else null."""
+    from doctor_sun.models.chat_template import DoesNotFit, encode
+
+    tokenizer = _tokenizer(llm)
+    ids: list[list[int]] = []
+    labels: list[list[int]] = []
+    reasons: list[str | None] = []
+    for turns, images in zip(
+        batch["turns"].to_pylist(), batch["images"].to_pylist(), strict=True
+    ):
+        reason = None
+        row_ids: list[int] = []
+        row_labels: list[int] = []
+        if images and not image_tokens:
+            reason = f"an image row in the text stage '{stage}'"
+        else:
+            try:
+                row_ids, row_labels = encode(turns, tokenizer, image_tokens, max_length)
+            except DoesNotFit as error:
+                reason = str(error)
+        ids.append(row_ids)
+        labels.append(row_labels)
+        reasons.append(reason)
+    table = batch.drop_columns(["turns"])
+    table = table.append_column("input_ids", pa.array(ids, pa.list_(pa.int32())))
+    table = table.append_column("labels", pa.array(labels, pa.list_(pa.int32())))
+    return table.append_column("reason", pa.array(reasons, pa.string()))
+
+
+def place_rows(batch: pa.Table, order: pa.Table) -> pa.Table:
+    """The rows of a batch that are read, once for each position they are read at."""
+    wanted: NDArray[np.object_] = order["id"].to_numpy(zero_copy_only=False)
+    positions = order["position"].to_numpy()
+    ids = batch["id"].to_numpy(zero_copy_only=False)
+    by_id = np.argsort(ids, kind="stable")
+    at = np.searchsorted(ids[by_id], wanted)
+    found = np.flatnonzero((at < len(ids)) & (ids[by_id][np.minimum(at, len(ids) - 1)] == wanted))
+    taken = batch.take(pa.array(by_id[at[found]]))
+    return taken.append_column("position", pa.array(positions[found], pa.int64()))
+
+
+def decode_images(batch: pa.Table, image_size: int, square_padding: bool) -> pa.Table:
+    """Replace encoded images by uint8 pixels, [3, size, size] flattened to bytes."""
+    from doctor_sun.models.image_transform import decode_image, to_uint8
+
+    processor = _processor(image_size, square_padding) if image_size else None
+    pixels = [
+        [image.tobytes() for image in to_uint8(processor, [decode_image(i) for i in images])]
+        if images
+        else []
+        for images in batch["images"].to_pylist()
+    ]
+    table = batch.drop_columns(["images"])
+    return table.append_column("pixels", pa.array(pixels, pa.list_(pa.binary())))
+
+
+def prepare_rows(
+    data: str,
+    items: list[MixtureItem],
+    samples: int,
+    seed: int,
+    stage: str,
+    encoding: dict[str, Any],
+) -> PreparedRows:
+    """Read, tokenise, choose and order the rows of a stage.
+
+    Args:
+        data: folder of Parquet files with the sample schema.
+        items: the stage's mixture.
+        samples: rows the stage reads, repeats counted.
+        seed: of choice and order.
+        stage: name for messages and the ledger.
+        encoding: keyword arguments of `encode_rows` (llm, image_tokens, max_length).
+
+    Raises:
+        InputError: no row matches, or none fits.
+    """
+    columns = [*INDEX_COLUMNS, "turns", "images"]
+    rows = ray.data.read_parquet(data, columns=columns)
+    matching = rows.map_batches(
+        _keep_matching, fn_kwargs={"items": items}, batch_format="pyarrow", batch_size=None
+    )
+    encoded = matching.map_batches(
+        encode_rows, fn_kwargs={**encoding, "stage": stage}, batch_format="pyarrow", batch_size=256
+    ).materialize()
+    thin = pa.concat_tables(
+        ray.get(encoded.select_columns([*INDEX_COLUMNS, "reason"]).to_arrow_refs())
+    )
+    misfit = np.asarray(thin["reason"].is_valid().combine_chunks())
+    index = thin.filter(pa.array(~misfit))
+    if not index.num_rows:
+        raise InputError(f"stage '{stage}': none of the {thin.num_rows} rows of {data} fits")
+    order, realised = select(index, items, samples, seed)
+    placed = encoded.map_batches(
+        place_rows, fn_kwargs={"order": order}, batch_format="pyarrow", batch_size=None
+    )
+    sources = dict(
+        zip(
+            index["id"].to_pylist(),
+            zip(index["source"].to_pylist(), index["language"].to_pylist(), strict=True),
+            strict=True,
+        )
+    )
+    by_source = Counter("/".join(sources[i]) for i in order["id"].to_pylist())
+    return PreparedRows(
+        rows=placed.select_columns(["id", "position", "input_ids", "labels", "images"]).sort(
+            "position"
+        ),
+        ledger=_ledger(thin.filter(pa.array(misfit)), stage),
+        order=order.sort_by("position"),
+        realised=realised,
+        by_source=dict(sorted(by_source.items())),
+    )
+
+
+def _keep_matching(batch: pa.Table, items: list[MixtureItem]) -> pa.Table:
+    """Rows that any item of the mixture wants."""
+    kept = np.zeros(batch.num_rows, dtype=bool)
+    for item in items:
+        kept |= item.matches(batch)
+    return batch.filter(pa.array(kept))
+
+
+def _ledger(misfits: pa.Table, stage: str) -> pa.Table:
+    """Rows that do not fit, in the ledger's columns."""
+    count = misfits.num_rows
+    return pa.table(
+        {
+            "id": misfits["id"],
+            "step": [stage] * count,
+            "verdict": ["dropped"] * count,
+            "reason": misfits["reason"],
+            "evidence": [""] * count,
+        }
+    )

@@ -1,0 +1,258 @@
+"""One training stage from its configuration to its model folder, on Ray Train and DeepSpeed.
+
+The four stages of the paper (`medical`, `hybrid`, `align`, `instruct`) are configurations of this
+one function: what trains, on which mixture, how long.
+"""
+
+import math
+import os
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import ray
+
+from doctor_sun.cluster import connect
+from doctor_sun.config import JobConfig
+from doctor_sun.errors import InputError
+from doctor_sun.models.build import ModelConfig
+from doctor_sun.runs import Step
+from doctor_sun.training.engine import EngineConfig
+from doctor_sun.training.mixture import MixtureItem
+
+TEXT_STAGES = ("medical", "hybrid")
+
+
+@dataclass(kw_only=True)
+class StageConfig(JobConfig):
+    """One training stage."""
+
+    stage: Literal["medical", "hybrid", "align", "instruct"]
+    """Which of the paper's stages this is: names the run, and says whether images are read."""
+
+    data: str
+    """Curated samples: the folder that `jobs/curate.py` wrote, or any folder of Parquet files
+    with the sample schema."""
+
+    model: ModelConfig
+    """What the model is made from."""
+
+    learning_rate: dict[str, float]
+    """Peak learning rate of each module that trains: `llm`, `projector`, `vision` (its LoRA)."""
+
+    mixture: list[MixtureItem]
+    """Parts of the data and their shares."""
+
+    samples: int
+    """Rows the stage reads; rounded up to whole global batches, small parts are read again."""
+
+    global_batch: int = 16
+    """Rows of one optimizer step, over all workers."""
+
+    micro_batch: int = 4
+    """Rows of one forward pass on one worker."""
+
+    max_length: int = 4096
+    """Longest conversation in tokens, image tokens included."""
+
+    warmup_share: float = 0.03
+    """Share of the steps over which the learning rate rises."""
+
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    """Sharding and precision."""
+
+    workers: int = 2
+    """Training processes, one GPU each where `gpus_per_worker` is 1."""
+
+    cpus_per_worker: float = 1.0
+    """Logical CPUs of each worker."""
+
+    gpus_per_worker: float = 0.0
+    """GPUs of each worker."""
+
+    checkpoint_every: int = 200
+    """Optimizer steps between checkpoints."""
+
+    report_every: int = 20
+    """Optimizer steps between progress lines."""
+
+    max_failures: int = 3
+    """How often the stage resumes by itself after a worker dies."""
+
+    seed: int = 1024
+    """Seed of the rows' choice and order, dropout and new weights."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained, before anything starts."""
+        per_step = self.micro_batch * self.workers
+        if self.global_batch % per_step:
+            raise InputError(
+                f"global_batch {self.global_batch} must be a multiple of micro_batch x workers "
+                f"= {per_step}"
+            )
+        if (self.model.vision is None) != (self.stage in TEXT_STAGES):
+            raise InputError(
+                f"stage '{self.stage}' {'reads text only' if self.model.vision else 'needs'}"
+                f"{': remove' if self.model.vision else ''} model.vision"
+            )
+
+    def data_folder(self) -> str:
+        """Where the Parquet files are: a curated run keeps them under `data/`."""
+        inner = Path(self.data) / "data"
+        return str(inner) if inner.is_dir() else self.data
+
+    def inputs(self) -> dict[str, str]:
+        """Paths the stage reads; hub names and architecture names are no paths."""
+        named = {
+            "data": self.data,
+            "llm": self.model.llm,
+            "vision": self.model.vision,
+            "start_from": self.model.start_from,
+        }
+        return {
+            key: path
+            for key, path in named.items()
+            if path and (key in ("data", "start_from") or _is_path(path))
+        }
+
+
+def _is_path(name: str) -> bool:
+    """Whether a model's name means a folder: it exists, or it is too deep for a hub name."""
+    return Path(name).exists() or name.startswith((".", "/")) or name.count("/") > 1
+
+
+def tower_shape(config: StageConfig) -> tuple[int, int]:
+    """Tokens an image takes and the side of the square the tower reads; (0, 0) without a tower."""
+    if config.model.vision is None:
+        return 0, 0
+    from doctor_sun.models.vision_tower import load_vision_tower
+
+    tower = load_vision_tower(
+        config.model.vision, config.model.vision_pretrained, config.model.vision_layer
+    )
+    return tower.patches, tower.image_size
+
+
+def save_trained(config: StageConfig, checkpoint: str, folder: str) -> None:
+    """Consolidate the sharded checkpoint and write the stage's model folder."""
+    from doctor_sun.models.build import build_model, save_model
+    from doctor_sun.training.engine import consolidate
+
+    built = build_model(config.model)
+    trained = consolidate(checkpoint, config.engine.zero_stage)
+    own = built.model.state_dict()
+    unknown = [name for name in trained if name not in own]
+    if unknown:
+        raise RuntimeError(f"the checkpoint's tensor '{unknown[0]}' is not in the model")
+    built.model.load_state_dict(trained, strict=False)
+    save_model(built, Path(folder), llm_trained="llm" in config.learning_rate)
+
+
+def fit(config: StageConfig, rows: Any, total_steps: int, step: Step, shape: int) -> Any:
+    """Run Ray Train until the last step; returns its result."""
+    from ray.data import ExecutionOptions
+    from ray.train import (
+        CheckpointConfig,
+        DataConfig,
+        FailureConfig,
+        RunConfig,
+        ScalingConfig,
+    )
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    from doctor_sun.training.prepare import decode_images
+    from doctor_sun.training.progress import Progress
+    from doctor_sun.training.worker import WorkerConfig, train_worker
+
+    decoded = rows.map_batches(
+        decode_images,
+        fn_kwargs={"image_size": shape, "square_padding": config.model.square_padding},
+        batch_format="pyarrow",
+        batch_size=config.global_batch,
+    )
+    options = ExecutionOptions()
+    options.preserve_order = True  # else the order differs from run to run, whatever the seed
+    resources = {"CPU": config.cpus_per_worker}
+    if config.gpus_per_worker:
+        resources["GPU"] = config.gpus_per_worker
+    folder = str(step.folder.absolute())
+    shared = ("model", "engine", "learning_rate", "global_batch", "micro_batch", "warmup_share")
+    timing = ("checkpoint_every", "report_every", "seed")
+    worker = WorkerConfig(
+        name=config.stage,
+        total_steps=total_steps,
+        threads=max(1, int(config.cpus_per_worker)),
+        **{name: getattr(config, name) for name in (*shared, *timing)},
+    )
+    trainer = TorchTrainer(
+        partial(train_worker, worker),
+        datasets={"train": decoded},
+        dataset_config=DataConfig(execution_options=options),
+        torch_config=TorchConfig(backend=config.engine.backend),
+        scaling_config=ScalingConfig(
+            num_workers=config.workers,
+            use_gpu=config.gpus_per_worker > 0,
+            resources_per_worker=resources,
+        ),
+        run_config=RunConfig(
+            name="train",
+            storage_path=folder,
+            failure_config=FailureConfig(max_failures=config.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+            callbacks=[Progress(config.stage, folder, total_steps)],
+        ),
+    )
+    return trainer.fit()
+
+
+def run(config: StageConfig) -> dict[str, Any]:
+    """Train the stage, unless a finished run of the same inputs and configuration exists."""
+    step = Step(config, config.stage, config.inputs())
+    if step.reused:
+        return step.manifest
+    import pyarrow.parquet as pq
+
+    from doctor_sun.training.prepare import prepare_rows
+    from doctor_sun.training.progress import METRICS, read_metrics
+
+    total_steps = math.ceil(config.samples / config.global_batch)
+    image_tokens, image_size = tower_shape(config)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    with connect(config.address):
+        step.say("reading and tokenising the data")
+        prepared = prepare_rows(
+            config.data_folder(),
+            config.mixture,
+            total_steps * config.global_batch,
+            config.seed,
+            config.stage,
+            {"llm": config.model.llm, "image_tokens": image_tokens, "max_length": config.max_length},
+        )
+        for name, table in (("order", prepared.order), ("ledger", prepared.ledger)):
+            (step.folder / name).mkdir(exist_ok=True)
+            with (step.folder / name / f"{config.stage}.parquet").open("wb") as stream:
+                pq.write_table(table, stream)
+        step.say(f"{prepared.order.num_rows} rows, {total_steps} steps: {prepared.realised}")
+        result = fit(config, prepared.rows, total_steps, step, image_size)
+        save = ray.remote(num_cpus=1)(save_trained)
+        ray.get(save.remote(config, result.checkpoint.path, str(step.folder / "model")))
+    metrics = read_metrics(step.folder)
+    return step.finish(
+        outputs=["model", "order", "ledger", METRICS],
+        counts={
+            "rows": prepared.order.num_rows,
+            "does_not_fit": prepared.ledger.num_rows,
+            "by_mixture": prepared.realised,
+            "by_source": prepared.by_source,
+            "steps": total_steps,
+        },
+        figures={
+            "first_loss": metrics[0]["loss"],
+            "last_loss": metrics[-1]["loss"],
+            "label_tokens": sum(row["label_tokens"] for row in metrics),
+            "tokens": sum(row["tokens"] for row in metrics),
+            "padding_share": 1
+            - sum(row["tokens"] for row in metrics) / sum(row["padded_tokens"] for row in metrics),
+        },
+    )

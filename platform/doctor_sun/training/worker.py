@@ -1,0 +1,141 @@
+"""What each Ray Train worker runs: its shard of the rows, the loop, checkpoints, reports."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray.train
+import torch
+from ray.train import Checkpoint
+
+from doctor_sun.models.build import BuiltModel, ModelConfig, build_model
+from doctor_sun.models.image_transform import build_image_processor, normalise
+from doctor_sun.models.multimodal import pad_batch
+from doctor_sun.training.engine import (
+    EngineConfig,
+    initialize,
+    set_trainable,
+    start_collectives,
+    trainable_table,
+)
+from doctor_sun.training.loop import Batch, StepResult, train_steps
+
+
+@dataclass(kw_only=True)
+class WorkerConfig:
+    """What the workers of one stage need to know."""
+
+    name: str
+    model: ModelConfig
+    engine: EngineConfig
+    learning_rate: dict[str, float]
+    total_steps: int
+    global_batch: int
+    micro_batch: int
+    warmup_share: float
+    checkpoint_every: int
+    report_every: int
+    seed: int
+    threads: int
+
+
+def make_batch(rows: pa.Table, built: BuiltModel) -> Batch:
+    """Pad the rows of one micro-batch and normalise its images."""
+    input_ids, attention_mask, labels = pad_batch(
+        list(zip(rows["input_ids"].to_pylist(), rows["labels"].to_pylist(), strict=True)),
+        built.tokenizer.pad_token_id,
+    )
+    images = [image for images in rows["pixels"].to_pylist() for image in images]
+    pixel_values = None
+    if images:
+        shape = (len(images), 3, built.image_size, built.image_size)
+        pixels = np.frombuffer(b"".join(images), dtype=np.uint8).reshape(shape)
+        processor = build_image_processor(built.image_size, built.config.square_padding)
+        pixel_values = normalise(processor, torch.from_numpy(pixels.copy()))
+    return {
+        "input_ids": input_ids,
+        "attention_mask": attention_mask,
+        "labels": labels,
+        "pixel_values": pixel_values,
+    }
+
+
+def global_batches(
+    config: WorkerConfig, built: BuiltModel, rank_rows: int, done: int
+) -> Iterator[list[Batch]]:
+    """This rank's micro-batches of each global batch that is still to be trained on."""
+    shard = ray.train.get_dataset_shard("train")
+    rows = shard.iter_batches(batch_size=rank_rows, batch_format="pyarrow", drop_last=True)
+    for table in islice(rows, done, config.total_steps):
+        yield [
+            make_batch(table.slice(start, config.micro_batch), built)
+            for start in range(0, rank_rows, config.micro_batch)
+        ]
+
+
+def save_checkpoint(engine: Any, result: StepResult, metrics: dict[str, Any]) -> None:
+    """Every rank writes its shard; Ray Train merges them into one checkpoint."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine.save_checkpoint(
+            folder,
+            tag=f"step{result.step}",
+            client_state={"step": result.step},
+            exclude_frozen_parameters=True,
+        )
+        ray.train.report(metrics, checkpoint=Checkpoint.from_directory(folder))
+
+
+def resume(engine: Any) -> int:
+    """Load the newest checkpoint, if there is one; returns the steps it has behind it."""
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        return 0
+    with checkpoint.as_directory() as folder:
+        # Frozen weights are not in the checkpoint: they come from the model's own folder.
+        _, state = engine.load_checkpoint(folder, load_module_strict=False)
+    return int(state["step"])
+
+
+def train_worker(config: WorkerConfig) -> None:
+    """Train one stage on this rank."""
+    context = ray.train.get_context()
+    world, rank = context.get_world_size(), context.get_world_rank()
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed + rank)
+    start_collectives(config.engine.backend)
+    built = build_model(config.model)
+    set_trainable(built.model, config.learning_rate)
+    if rank == 0:
+        print(trainable_table(built.model), flush=True)
+    accumulation = config.global_batch // (config.micro_batch * world)
+    engine = initialize(
+        built.model, config.learning_rate, config.engine, config.micro_batch, accumulation
+    )
+    engine.train()
+    done = resume(engine)
+    pending: list[StepResult] = []
+    started = time.perf_counter()
+    batches = global_batches(config, built, config.micro_batch * accumulation, done)
+    for result in train_steps(
+        engine,
+        batches,
+        start=done,
+        total=config.total_steps,
+        warmup_share=config.warmup_share,
+    ):
+        pending.append(result)
+        last = result.step == config.total_steps
+        checkpointing = last or result.step % config.checkpoint_every == 0
+        if checkpointing or result.step % config.report_every == 0:
+            seconds = time.perf_counter() - started
+            metrics = {"steps": [asdict(r) for r in pending], "seconds": seconds, "world": world}
+            if checkpointing:
+                save_checkpoint(engine, result, metrics)
+            else:
+                ray.train.report(metrics)
+            pending, started = [], time.perf_counter()
