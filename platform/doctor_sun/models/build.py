@@ -3,30 +3,27 @@
 A model folder holds `model.json` (what it is made from), `projector.safetensors`,
 `low_rank.safetensors` when the tower was adapted, the tokenizer, the image processor, and `llm/`
 when the language model was trained; otherwise `model.json` names the language model it stands on.
+
+Importing this file is cheap: the engines are imported where a model is really built.
 """
 
-import json
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from doctor_sun.errors import InputError
-from doctor_sun.models.chat_template import prepare_tokenizer
-from doctor_sun.models.image_transform import build_image_processor
 from doctor_sun.models.low_rank import LowRankConfig, add_low_rank
-from doctor_sun.models.multimodal import MultimodalModel
-from doctor_sun.models.projector import ProjectorKind, build_projector
-from doctor_sun.models.vision_tower import load_vision_tower
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from doctor_sun.models.multimodal import MultimodalModel
+
+ProjectorKind = Literal["linear", "mlp2x_gelu"]
 
 MODEL_FILE = "model.json"
 PROJECTOR_FILE = "projector.safetensors"
@@ -65,29 +62,13 @@ class ModelConfig:
 
 @dataclass
 class BuiltModel:
-    """A model with the tokenizer and image processor that feed it."""
+    """A model with what feeds it."""
 
     model: MultimodalModel
     tokenizer: PreTrainedTokenizerBase
     config: ModelConfig
     image_tokens: int = 0
     image_size: int = 0
-    notes: dict[str, Any] = field(default_factory=dict)
-
-
-def load_tokenizer(llm: str) -> PreTrainedTokenizerBase:
-    """The language model's tokenizer with the image token and our chat template.
-
-    Raises:
-        InputError: there is no tokenizer at that path or name.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(llm)
-    except (OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"language model {llm}: no tokenizer found ({first})") from None
-    prepare_tokenizer(tokenizer)
-    return tokenizer
 
 
 def load_language_model(llm: str, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
@@ -96,6 +77,9 @@ def load_language_model(llm: str, tokenizer: PreTrainedTokenizerBase) -> PreTrai
     Raises:
         InputError: the folder or hub name holds no causal language model.
     """
+    import torch
+    from transformers import AutoModelForCausalLM
+
     try:
         model = AutoModelForCausalLM.from_pretrained(llm, dtype=torch.float32)
     except (OSError, ValueError) as error:
@@ -112,12 +96,18 @@ def build_model(config: ModelConfig) -> BuiltModel:
     Raises:
         InputError: a part is missing or has another architecture than the weights given for it.
     """
+    from doctor_sun.models.chat_template import load_tokenizer, prepare_tokenizer
+    from doctor_sun.models.multimodal import MultimodalModel
+
     tokenizer = load_tokenizer(config.llm)
     llm = load_language_model(config.llm, tokenizer)
     if config.vision is None:
         model = MultimodalModel(llm)
         model.requires_grad_(False)
         return BuiltModel(model, tokenizer, config)
+    from doctor_sun.models.projector import build_projector
+    from doctor_sun.models.vision_tower import load_vision_tower
+
     tower = load_vision_tower(config.vision, config.vision_pretrained, config.vision_layer)
     projector = build_projector(config.projector, tower.width, llm.config.hidden_size)
     if config.low_rank is not None:
@@ -131,6 +121,8 @@ def build_model(config: ModelConfig) -> BuiltModel:
 
 def _take_over(model: MultimodalModel, folder: Path) -> None:
     """Load the projector, and LoRA when both have one, of an earlier stage's model folder."""
+    from safetensors.torch import load_file
+
     described = read_model_file(folder)
     _load_strictly(model.projector, load_file(folder / PROJECTOR_FILE), folder / PROJECTOR_FILE)
     if described["low_rank"] is not None and model.vision is not None:
@@ -177,6 +169,10 @@ def low_rank_tensors(model: MultimodalModel) -> dict[str, Tensor]:
 
 def save_model(built: BuiltModel, folder: Path, llm_trained: bool) -> None:
     """Write a model folder; a text-only model is written as a plain Hugging Face folder."""
+    from safetensors.torch import save_file
+
+    from doctor_sun.models.image_transform import build_image_processor
+
     folder.mkdir(parents=True, exist_ok=True)
     model, config = built.model, built.config
     if model.projector is None:

@@ -5,12 +5,16 @@ returns that mask together with the ids, so labels can never be misaligned. An i
 `<image>` in a turn and takes as many `<image>` tokens as the tower has patches.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformers import PreTrainedTokenizerBase
-
+from doctor_sun.errors import InputError
 from doctor_sun.records import IMAGE_PLACEHOLDER
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 IGNORE_INDEX = -100
 BEGIN_OF_TEXT = "<|begin_of_text|>"
@@ -62,6 +66,23 @@ def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase) -> int:
         tokenizer.pad_token = PADDING if has_padding else tokenizer.eos_token
     tokenizer.chat_template = LLAMA3_TEMPLATE
     return int(tokenizer.convert_tokens_to_ids(IMAGE_PLACEHOLDER))
+
+
+def load_tokenizer(llm: str) -> PreTrainedTokenizerBase:
+    """The language model's tokenizer with the image token and our chat template.
+
+    Raises:
+        InputError: there is no tokenizer at that path or name.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(llm)
+    except (OSError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"language model {llm}: no tokenizer found ({first})") from None
+    prepare_tokenizer(tokenizer)
+    return tokenizer
 
 
 def encode(

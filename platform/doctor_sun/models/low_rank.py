@@ -1,12 +1,14 @@
 """LoRA on the vision tower's blocks, chosen by module and merged before export."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
-from doctor_sun.models.vision_tower import VisionTower
+    from doctor_sun.models.vision_tower import VisionTower
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "c_fc", "c_proj")
 
@@ -27,6 +29,8 @@ class LowRankConfig:
 
 def add_low_rank(tower: VisionTower, config: LowRankConfig) -> None:
     """Put adapters on every Linear of every block of the tower; only they are trainable."""
+    from peft import LoraConfig, inject_adapter_in_model
+
     lora = LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
@@ -39,6 +43,8 @@ def add_low_rank(tower: VisionTower, config: LowRankConfig) -> None:
 
 def merge_low_rank(module: nn.Module) -> None:
     """Add each adapter's product to its base weight and put the base layer back in its place."""
+    from peft.tuners.lora import LoraLayer
+
     for name, layer in list(module.named_modules()):
         if isinstance(layer, LoraLayer):
             layer.merge(safe_merge=True)

@@ -3,13 +3,20 @@
 Shapes: B batch, T text tokens, P patches of an image, I images of the batch, H hidden width.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from doctor_sun.models.chat_template import IGNORE_INDEX
-from doctor_sun.models.vision_tower import VisionTower, square_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from doctor_sun.models.vision_tower import VisionTower
 
 
 class MultimodalModel(nn.Module):
@@ -42,7 +49,8 @@ class MultimodalModel(nn.Module):
         if self.vision is None or self.projector is None:
             return embedded
         if pixel_values is None:
-            black = square_of(self.vision, embedded)
+            size = self.vision.image_size
+            black = embedded.new_zeros(1, 3, size, size)
             return embedded + 0.0 * self.projector(self.vision(black)).sum()
         projected = self.projector(self.vision(pixel_values)).to(embedded.dtype)  # [I, P, H]
         places = (input_ids == self.image_token_id).unsqueeze(-1)

@@ -1,10 +1,8 @@
 """The projector: vision features -> language-model embeddings (equation 1 of the paper)."""
 
-from typing import Literal
-
 from torch import nn
 
-ProjectorKind = Literal["linear", "mlp2x_gelu"]
+from doctor_sun.models.build import ProjectorKind
 
 
 def build_projector(kind: ProjectorKind, vision_width: int, text_width: int) -> nn.Module:

@@ -7,7 +7,6 @@ The attention of each block is rebuilt from separate `nn.Linear` layers: open_cl
 from pathlib import Path
 
 import open_clip
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -120,10 +119,3 @@ def load_vision_tower(name: str, pretrained: str | None = None, layer: int = -2)
         first = str(error).splitlines()[0]
         raise InputError(f"vision tower {name}: weights do not fit the architecture ({first})")
     return VisionTower(model.visual, layer)
-
-
-def square_of(tower: VisionTower, like: Tensor) -> Tensor:
-    """One black image [1, 3, size, size] with the device and type of another tensor."""
-    return torch.zeros(
-        (1, 3, tower.image_size, tower.image_size), device=like.device, dtype=like.dtype
-    )

@@ -1,15 +1,18 @@
 """The DeepSpeed engine: how it is configured, started and consolidated."""
 
+from __future__ import annotations
+
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Literal
 
 from doctor_sun.errors import InputError
-from doctor_sun.models.multimodal import MultimodalModel
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from doctor_sun.models.multimodal import MultimodalModel
 
 LATEST = "latest"  # DeepSpeed's file that names the newest checkpoint of a folder
 
@@ -134,6 +137,7 @@ def initialize(
 ) -> Any:
     """A DeepSpeed engine around the model, with AdamW over the trainable parameters."""
     import deepspeed
+    import torch
 
     optimizer = torch.optim.AdamW(
         parameter_groups(model, learning_rate),
@@ -152,6 +156,8 @@ def consolidate(folder: str | Path, zero_stage: int) -> dict[str, Tensor]:
     """The trained tensors of a sharded checkpoint, whole and in fp32, by parameter name."""
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
     if zero_stage == 0:
+        import torch
+
         tag = (Path(folder) / LATEST).read_text(encoding="utf-8").strip()
         state = torch.load(
             Path(folder) / tag / "mp_rank_00_model_states.pt",

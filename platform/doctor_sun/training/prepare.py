@@ -42,7 +42,7 @@ class PreparedRows:
 
 @lru_cache(maxsize=1)
 def _tokenizer(llm: str) -> Any:
-    from doctor_sun.models.build import load_tokenizer
+    from doctor_sun.models.chat_template import load_tokenizer
 
     return load_tokenizer(llm)
 
@@ -140,7 +140,12 @@ def prepare_rows(
         _keep_matching, fn_kwargs={"items": items}, batch_format="pyarrow", batch_size=None
     )
     encoded = matching.map_batches(
-        encode_rows, fn_kwargs={**encoding, "stage": stage}, batch_format="pyarrow", batch_size=256
+        encode_rows,
+        fn_kwargs={**encoding, "stage": stage},
+        batch_format="pyarrow",
+        batch_size=256,
+        # Tokenising saturates a core: more processes than cores would only import more.
+        concurrency=max(1, int(ray.cluster_resources()["CPU"]) // 2),
     ).materialize()
     thin = pa.concat_tables(
         ray.get(encoded.select_columns([*INDEX_COLUMNS, "reason"]).to_arrow_refs())

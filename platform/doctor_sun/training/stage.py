@@ -5,7 +5,6 @@ one function: what trains, on which mixture, how long.
 """
 
 import math
-import os
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -156,6 +155,7 @@ def fit(config: StageConfig, rows: Any, total_steps: int, step: Step, shape: int
         CheckpointConfig,
         DataConfig,
         FailureConfig,
+        LoggingConfig,
         RunConfig,
         ScalingConfig,
     )
@@ -201,6 +201,7 @@ def fit(config: StageConfig, rows: Any, total_steps: int, step: Step, shape: int
             failure_config=FailureConfig(max_failures=config.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
             callbacks=[Progress(config.stage, folder, total_steps)],
+            logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
     return trainer.fit()
@@ -217,9 +218,8 @@ def run(config: StageConfig) -> dict[str, Any]:
     from doctor_sun.training.progress import METRICS, read_metrics
 
     total_steps = math.ceil(config.samples / config.global_batch)
-    image_tokens, image_size = tower_shape(config)
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     with connect(config.address):
+        image_tokens, image_size = ray.get(ray.remote(num_cpus=1)(tower_shape).remote(config))
         step.say("reading and tokenising the data")
         prepared = prepare_rows(
             config.data_folder(),
