@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -12,3 +13,11 @@ def ray_cluster() -> Iterator[None]:
     """One local Ray cluster for the whole session: starting one costs more than most tests."""
     with connect(None):
         yield
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A TCP port with some free neighbours."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return min(int(probe.getsockname()[1]), 65000)

@@ -68,3 +68,22 @@ def build_clip(folder: Path, seed: int = 0) -> str:
     described = {"model_cfg": CLIP, "preprocess_cfg": open_clip.get_model_preprocess_cfg(model)}
     (folder / LOCAL_CONFIG).write_text(json.dumps(described))
     return str(folder)
+
+
+def build_llava(folder: Path) -> str:
+    """An exported LLaVA folder of the random bases, answers depending on the image; returns it."""
+    from doctor_sun.models.build import ModelConfig, build_model
+    from doctor_sun.models.export import save_llava
+
+    bases = folder.parent / f"{folder.name}-bases"
+    built = build_model(
+        ModelConfig(
+            llm=build_llm(bases / "llm"), vision=build_clip(bases / "clip"), projector="mlp2x_gelu"
+        )
+    )
+    with torch.no_grad():  # fresh weights say the same to every image
+        for parameter in built.model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(4)
+    save_llava(built, folder, torch.float32)
+    return str(folder)

@@ -97,7 +97,7 @@ def parse(
     Raises:
         InputError: an unknown key, a value of the wrong type, a missing or malformed file.
     """
-    parser = _Parser(description=description, exit_on_error=False)
+    parser = _Parser(description=description, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file; give several to overlay them")
     parser.add_class_arguments(config_class, fail_untyped=True)
     given = list(sys.argv[1:] if arguments is None else arguments)

@@ -109,9 +109,9 @@ def train_contrastive(
     open_clip.add_model_config(config.architecture)
     name = config.architecture.rsplit("/", 1)[-1].removesuffix(".json")
     model = open_clip.create_model(name, pretrained=None)
-    text = tokenize_captions(captions, tokenizer, model.context_length)
     numbers = {caption: number for number, caption in enumerate(dict.fromkeys(captions))}
     caption_of = torch.tensor([numbers[caption] for caption in captions])
+    text = tokenize_captions(list(numbers), tokenizer, model.context_length)
     images = torch.from_numpy(pixels)
     optimizer = torch.optim.AdamW(
         model.parameters(),
@@ -126,9 +126,11 @@ def train_contrastive(
             group["lr"] = config.learning_rate * warmup_cosine(step, config.steps, 0.05)
         chosen = torch.randint(len(images), (config.batch_size,), generator=generator)
         shown = normalise(processor, augment(images[chosen], config.shift, generator))
-        same = caption_of[chosen][:, None] == caption_of[chosen][None, :]
+        # Each caption is encoded once, however many images of the batch it describes.
+        distinct, place = caption_of[chosen].unique(return_inverse=True)
+        same = place[:, None] == place[None, :]
         image_vectors = model.encode_image(shown, normalize=True)
-        text_vectors = model.encode_text(text[chosen], normalize=True)
+        text_vectors = model.encode_text(text[distinct], normalize=True)[place]
         loss = contrastive_loss(image_vectors, text_vectors, model.logit_scale.exp(), same)
         optimizer.zero_grad()
         loss.backward()

@@ -5,6 +5,7 @@ one function: what trains, on which mixture, how long.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -256,3 +257,20 @@ def run(config: StageConfig) -> dict[str, Any]:
             - sum(row["tokens"] for row in metrics) / sum(row["padded_tokens"] for row in metrics),
         },
     )
+
+
+def run_stages(stages: tuple[str, ...]) -> Callable[[StageConfig], dict[str, Any]]:
+    """`run`, for a job that stands for some of the stages only.
+
+    Raises (when called):
+        InputError: the configuration is that of another job.
+    """
+
+    def run_checked(config: StageConfig) -> dict[str, Any]:
+        if config.stage not in stages:
+            raise InputError(
+                f"stage '{config.stage}' is not for this job, which runs {' or '.join(stages)}"
+            )
+        return run(config)
+
+    return run_checked

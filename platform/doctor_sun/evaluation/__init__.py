@@ -1,0 +1,1 @@
+"""Evaluation: tasks (one benchmark a file), batch inference, scoring, statistics, report."""

@@ -1,0 +1,1 @@
+"""Serving: the Serve application around vLLM, starting and waiting for it, asking it."""

@@ -1,0 +1,1 @@
+"""The Serve application's entry points; `serve` the command line tool is Ray's."""

@@ -1,0 +1,200 @@
+"""Published scores to the digit (MultiMedEval's own values), corrected ones sound."""
+
+import random
+from collections.abc import Mapping
+
+import pytest
+
+from doctor_sun.evaluation.cleaning import clean_published, corrected_tokens, normalise_answer
+from doctor_sun.evaluation.measure import metrics_of, row_from_json
+from doctor_sun.evaluation.scoring import (
+    Row,
+    bleu1,
+    chosen_option,
+    medqa_corrected,
+    medqa_published,
+    pubmedqa_corrected,
+    pubmedqa_published,
+    verdict,
+    vqa_corrected,
+    vqa_published,
+)
+from doctor_sun.evaluation.tasks import TASKS
+
+# gold, prediction, F1, BLEU-1, recall, hit (closed or open)
+WORKED = [
+    ("Yes", "Yes, there is a pneumothorax.", 0.4, 0.25, 1, 1),
+    ("no", "The heart is not enlarged.", 0, 0, 0, 1),
+    ("no", "Normal", 0, 0, 0, 0),
+    ("MRI-DWI", "MRI, DWI.", 1, 1, 1, 1),
+    ("the right lower lobe", "right lower lobe of the lung", 0.75, 0.6, 1, 1),
+    ("2", "two", 1, 1, 1, 1),
+    ("1.5 cm", "about 1,500 mm (1.5 cm)", 0.5714, 0.4, 1, 1),
+    ("left", "", 0, 0, 0, 0),
+    ("left or right", "left left left", 0.5, 0.3333, 0.3333, 0),
+    ("肺", "肺部。", 0, 0, 0, 0),
+]
+CLEANED = {
+    "MRI-DWI": "mri dwi",
+    "MRI, DWI.": "mri dwi",
+    "1,500 mm (1.5 cm)": "1500 mm 1.5 cm",
+    "A": "",
+    "The answer is A.": "answer is",
+    "none": "0",
+    "fig.2": "fig.2",
+    "a.b.c": "abc",
+    "是的。": "是的。",
+    "dont": "don't",
+    "wouldntve wouldn'tve": "wouldntve wouldn't've",
+    "x:y a: b": "x:y a: b",
+    "x" + "." * 40: "x" + "." * 8,
+}
+OPTIONS = {"A": "Aspirin", "B": "Heparin", "C": "Warfarin", "D": "Is not needed"}
+
+
+@pytest.mark.parametrize("case", WORKED, ids=lambda case: case[1])
+def test_published_vqa_gives_the_originals_values(
+    case: tuple[str, str, float, float, float, int],
+) -> None:
+    gold, prediction, f1, bleu, recall, hit = case
+    metrics = vqa_published(Row(answer=gold, prediction=prediction)).metrics
+    assert metrics["f1"] == pytest.approx(f1, abs=5e-5)
+    assert metrics["bleu1"] == pytest.approx(bleu, abs=5e-5)
+    assert metrics["recall"] == pytest.approx(recall, abs=5e-5)
+    closed = gold.lower() in ("yes", "no")
+    assert metrics["closed_accuracy" if closed else "open_accuracy"] == hit
+    assert ("open_recall" in metrics) != closed
+
+
+def test_published_aggregates() -> None:
+    rows = [Row(answer=gold, prediction=said) for gold, said, *_ in WORKED]
+    result = metrics_of(rows, range(len(rows)), TASKS["vqa-rad"], "published")
+    expected = {
+        "bleu1": 0.35833,
+        "f1": 0.42214,
+        "recall": 0.53333,
+        "closed_accuracy": 0.66667,
+        "open_recall": 0.61905,
+        "open_accuracy": 0.57143,
+    }
+    assert result["metrics"] == pytest.approx(expected, abs=5e-6)
+    assert result["counts"]["closed_accuracy"] == 3
+    assert result["unparsable"] == 1  # the empty prediction
+
+
+@pytest.mark.parametrize(("text", "cleaned"), CLEANED.items())
+def test_published_cleaner_keeps_every_quirk(text: str, cleaned: str) -> None:
+    assert clean_published(text) == cleaned
+
+
+@pytest.mark.parametrize(
+    ("prediction", "published", "corrected"),
+    [
+        ("A", "", "A"),  # the letter is an article to the published cleaner
+        ("The answer is A.", "D", "A"),  # lands on the option that shares the word "is"
+        ("OPTION A IS CORRECT.", "D", "A"),
+        ("B: Heparin", "B", "B"),
+        ("答案是B。", "", "B"),
+        ("选C", "", "C"),
+        ("Warfarin", "C", "C"),
+        ("Aspirin or Heparin", "A", ""),
+        ("", "", ""),
+    ],
+)
+def test_medqa_choices(prediction: str, published: str, corrected: str) -> None:
+    for scorer, expected in ((medqa_published, published), (medqa_corrected, corrected)):
+        for gold in OPTIONS:
+            score = scorer(Row(answer=gold, prediction=prediction, options=OPTIONS))
+            assert score.metrics["accuracy"] == float(gold == expected)
+            assert score.parsed == bool(expected)
+
+
+def test_options_may_be_a_list_a_mapping_or_records() -> None:
+    records = [{"key": key, "value": text} for key, text in OPTIONS.items()]
+    for options in (OPTIONS, list(OPTIONS.values()), records):
+        row = row_from_json({"answer": "Heparin", "prediction": "Heparin", "options": options})
+        assert row.options == OPTIONS
+        assert medqa_published(row).metrics["accuracy"] == 1
+
+
+@pytest.mark.parametrize(
+    ("prediction", "published", "corrected"),
+    [
+        ("yes or no", "yes", ""),
+        ("maybe/yes", "yes", ""),
+        ("It does not.", "", ""),
+        ("No, it does not. yes yes", "yes", "no"),
+        ("Maybe.", "maybe", "maybe"),
+    ],
+)
+def test_pubmedqa_decisions(prediction: str, published: str, corrected: str) -> None:
+    for scorer, expected in ((pubmedqa_published, published), (pubmedqa_corrected, corrected)):
+        for gold in ("yes", "no", "maybe"):
+            score = scorer(Row(answer=gold, prediction=prediction))
+            assert score.metrics["accuracy"] == float(gold == expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    {
+        "Yes.": "yes",
+        "no": "no",
+        "是的。": "yes",
+        "有": "yes",
+        "没有结节": "no",
+        "否": "no",
+        "不是": "no",
+        "是否有结节": "",
+        "The heart is not enlarged": "",
+        "There is, yes": "yes",
+        "yes and no": "yes",
+        "either yes or no": "",
+        "": "",
+    }.items(),
+)
+def test_verdicts_in_both_languages(text: str, said: str) -> None:
+    assert verdict(text) == said
+
+
+@pytest.mark.parametrize(
+    ("gold", "prediction", "hit"),
+    [
+        ("右上肺野", "右上肺野。", 1),
+        ("右上肺野", "右下肺野", 0),
+        ("Left", "The left.", 1),
+        ("left", "right", 0),
+        ("ＡＢ", "ab", 1),
+        ("没有", "无", 1),
+        ("是", "没有", 0),
+        ("pleural effusion", "effusion", 0),
+    ],
+)
+def test_corrected_accuracy_is_exact_match(gold: str, prediction: str, hit: int) -> None:
+    assert vqa_corrected(Row(answer=gold, prediction=prediction)).metrics["accuracy"] == hit
+
+
+def test_corrected_tokens_split_chinese_and_keep_a_lone_letter() -> None:
+    assert corrected_tokens("胸腔积液 2cm，右侧") == [*"胸腔积液", "2", "cm", *"右侧"]
+    assert normalise_answer("A") == "a"
+    assert normalise_answer("...") == ""
+
+
+def test_every_gold_answer_is_a_hit_of_itself() -> None:
+    for text in ("left", "没有", "yes", "右侧胸腔积液", "1.5 cm", "MRI-DWI"):
+        for scorer in (vqa_published, vqa_corrected):
+            metrics: Mapping[str, float] = scorer(Row(answer=text, prediction=text)).metrics
+            assert all(value == pytest.approx(1, abs=1e-6) for value in metrics.values())
+
+
+def test_bleu1_is_clipped_and_penalised() -> None:
+    generator = random.Random(0)
+    for _ in range(200):
+        gold = generator.choices("abc", k=generator.randint(1, 6))
+        said = generator.choices("abc", k=generator.randint(1, 6))
+        assert 0 <= bleu1(said, gold) <= 1
+        assert bleu1(gold, gold) == 1
+    assert bleu1(["a"], ["a", "b"]) == pytest.approx(0.36788, abs=1e-5)
+
+
+def test_an_option_named_twice_is_no_choice() -> None:
+    assert chosen_option("The answer is A. The answer is B.", OPTIONS) == ""
