@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Write a trained model as a Hugging Face LLaVA folder that transformers and vLLM load unchanged.
 
-    python jobs/export.py --checkpoint runs/tiny/instruct --output runs/tiny/export
+python jobs/export.py --checkpoint runs/tiny/instruct --output runs/tiny/export
 """
 
 from doctor_sun.config import job

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 NAME = "_torchvision_on_cpu"
-HOOK = '''"""Declare torchvision's operators before it is imported; see scripts/cpu_torchvision.py."""
+HOOK = '''"""Declare torchvision's operators before it is imported (scripts/cpu_torchvision.py)."""
 
 import sys
 
@@ -38,7 +38,8 @@ sys.meta_path.insert(0, _DeclareOperators())
 
 def main() -> None:
     """Write the hook, where it is needed."""
-    if "+cpu" not in metadata.version("torch") or "+cpu" in metadata.version("torchvision"):
+    torch, torchvision = metadata.version("torch"), metadata.version("torchvision")
+    if "+cpu" not in torch or "+cpu" in torchvision:
         return
     site_packages = Path(sysconfig.get_paths()["purelib"])
     (site_packages / f"{NAME}.py").write_text(HOOK, encoding="utf-8")

@@ -27,7 +27,8 @@ def tokenizer() -> Any:
 
 text = st.text(
     alphabet=st.one_of(
-        st.sampled_from("左右侧肺结节有无，。？5mg \n"), st.characters(codec="utf-8", exclude_characters="<")
+        st.sampled_from("左右侧肺结节有无，。？5mg \n"),
+        st.characters(codec="utf-8", exclude_characters="<"),
     ),
     min_size=1,
     max_size=30,

@@ -37,6 +37,9 @@ class Example(JobConfig):
     optimizer: Optimizer = field(default_factory=Optimizer)
     """The optimizer."""
 
+    extra: Part | None = None
+    """An optional part."""
+
     parts: list[Part] = field(default_factory=list)
     """The parts."""
 
@@ -47,13 +50,18 @@ def write(path: Path, text: str) -> str:
 
 
 def test_later_files_and_the_command_line_win(tmp_path: Path) -> None:
-    first = write(tmp_path / "a.yaml", "steps: 5\noptimizer: {learning_rate: 0.5}\nparts: [{share: 1}]")
+    first = write(
+        tmp_path / "a.yaml",
+        "steps: 5\noptimizer: {learning_rate: 0.5}\nparts: [{share: 1}]\nextra: {share: 3}",
+    )
     second = write(tmp_path / "b.yaml", "steps: 6")
     config = parse(
-        Example, ["--config", first, "--config", second, "--optimizer.learning_rate", "2", "--output", "o"]
+        Example,
+        ["--config", first, "--config", second, "--optimizer.learning_rate", "2", "--output", "o"],
     )
     assert (config.steps, config.optimizer.learning_rate) == (6, 2.0)
     assert config.parts == [Part(share=1.0)]
+    assert config.extra == Part(share=3.0)
     assert load(Example, first, second, output="o", **{"optimizer.learning_rate": 2}) == config
 
 
@@ -75,7 +83,7 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str, message:
 
 
 def test_unknown_option_names_the_nearest() -> None:
-    with pytest.raises(InputError, match="'optimizer.learning_rt' in the command line; .*_rate'"):
+    with pytest.raises(InputError, match=r"'optimizer\.learning_rt' in the command line; .*_rate'"):
         parse(Example, ["--output", "o", "--optimizer.learning_rt", "1"])
 
 

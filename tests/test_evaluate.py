@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from doctor_sun.vllm_engine import EngineConfig, check_model_folder
 from doctor_sun.errors import InputError
 from doctor_sun.evaluation.evaluate import (
     STORED,
@@ -31,6 +30,7 @@ from doctor_sun.evaluation.measure import comparison
 from doctor_sun.evaluation.tasks import TASKS, Item, find_task
 from doctor_sun.records import image_key
 from doctor_sun.runs import Step
+from doctor_sun.vllm_engine import EngineConfig, check_model_folder
 from tests.small_data import picture
 from tests.tiny_models import build_llava
 

@@ -75,7 +75,10 @@ def test_transformers_gives_the_training_models_logits(
     llava = AutoModelForImageTextToText.from_pretrained(tmp_path / "llava").eval()
     processor = AutoProcessor.from_pretrained(tmp_path / "llava")
     messages = [
-        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "病变在哪一侧？"}]},
+        {
+            "role": "user",
+            "content": [{"type": "image"}, {"type": "text", "text": "病变在哪一侧？"}],
+        },
         {"role": "assistant", "content": [{"type": "text", "text": "左侧"}]},
     ]
     prompt = processor.apply_chat_template(messages, tokenize=False)

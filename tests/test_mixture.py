@@ -28,9 +28,7 @@ def index(medical: int, general: int) -> pa.Table:
 ITEMS = [MixtureItem(share=0.2, domain="medical"), MixtureItem(share=0.8, domain="general")]
 
 
-@given(
-    shares=st.lists(st.floats(0.01, 10), min_size=1, max_size=6), total=st.integers(1, 100_000)
-)
+@given(shares=st.lists(st.floats(0.01, 10), min_size=1, max_size=6), total=st.integers(1, 100_000))
 def test_counts_are_within_one_of_their_share(shares: list[float], total: int) -> None:
     counts = counts_of(shares, total)
     assert sum(counts) == total
@@ -67,4 +65,9 @@ def test_more_samples_of_a_part_contain_the_fewer() -> None:
 
 def test_an_item_without_rows_is_refused_by_name() -> None:
     with pytest.raises(InputError, match="medical/en/vqa"):
-        select(index(3, 3), [MixtureItem(share=1, domain="medical", language="en", tasks=["vqa"])], 2, 0)
+        select(
+            index(3, 3),
+            [MixtureItem(share=1, domain="medical", language="en", tasks=["vqa"])],
+            2,
+            0,
+        )

@@ -56,7 +56,9 @@ def test_an_interrupted_step_is_no_result_and_resumes(inputs: Path) -> None:
     second = Step(config, "example", {"data": str(inputs / "in")})
     assert not second.reused
     assert (second.folder / "half.txt").exists()
-    other = Step(Example(output=str(inputs / "out"), factor=3), "example", {"data": str(inputs / "in")})
+    other = Step(
+        Example(output=str(inputs / "out"), factor=3), "example", {"data": str(inputs / "in")}
+    )
     assert not (other.folder / "half.txt").exists()
 
 

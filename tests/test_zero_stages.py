@@ -26,7 +26,10 @@ def _rows(built: Any) -> list[Row]:
     for number in range(GLOBAL_BATCH):
         has_image = number % 4 == 1  # with two ranks, some micro-batches hold no image at all
         question = ("<image>\n" if has_image else "") + "Which side? " * (1 + number % 3)
-        turns = [{"role": "user", "text": question}, {"role": "assistant", "text": "左侧" * (number + 1)}]
+        turns = [
+            {"role": "user", "text": question},
+            {"role": "assistant", "text": "左侧" * (number + 1)},
+        ]
         generator = torch.Generator().manual_seed(number)
         size = built.image_size
         image = torch.randn(3, size, size, generator=generator) if has_image else None
@@ -77,7 +80,9 @@ def train(rank: int, world: int, stage: int, micro: int, folder: str, port: int)
     )
     rates = {"llm": 1e-3, "projector": 1e-3, "vision": 1e-3}
     set_trainable(built.model, rates)
-    frozen = {n: p.detach().clone() for n, p in built.model.named_parameters() if not p.requires_grad}
+    frozen = {
+        n: p.detach().clone() for n, p in built.model.named_parameters() if not p.requires_grad
+    }
     share = GLOBAL_BATCH // world
     engine = initialize(built.model, rates, EngineConfig(zero_stage=stage), micro, share // micro)  # type: ignore[arg-type]
     rows = _rows(built)[rank * share : (rank + 1) * share]
@@ -129,6 +134,4 @@ def test_every_stage_gives_the_same_losses_and_shards_what_it_says(
 def test_losses_do_not_depend_on_micro_batches_or_ranks(folder: Path, unused_port: int) -> None:
     split = losses_of(folder, unused_port, world=2, micro=1)["losses"]
     whole = losses_of(folder, unused_port + 1, world=1, micro=8)["losses"]
-    torch.testing.assert_close(
-        torch.tensor(split), torch.tensor(whole), atol=TOLERANCE, rtol=0
-    )
+    torch.testing.assert_close(torch.tensor(split), torch.tensor(whole), atol=TOLERANCE, rtol=0)

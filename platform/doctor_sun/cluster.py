@@ -1,11 +1,10 @@
 """The Ray cluster a job runs on: the one it is given, or one of its own on this machine."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import ray
 
 # Every process of a job: one thread per worker (the cluster's CPUs are already shared out) and no
 # hub look-ups for models that are folders.
@@ -16,13 +15,18 @@ WORKER_ENVIRONMENT = {
     "TQDM_DISABLE": "1",
     "DS_ACCELERATOR": os.environ.get("DS_ACCELERATOR", ""),
 }
-# A training report otherwise waits for a two-second poll of the controller.
+# Ray reads these when it is imported, so they are set before that.
 DRIVER_ENVIRONMENT = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # else each report waits for a two-second poll
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # a worker's line would appear twice
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    # Bars on a terminal; in a log file they would be hundreds of lines.
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "0" if sys.stdout.isatty() else "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+for _name, _value in DRIVER_ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402
 
 
 @contextmanager
@@ -39,8 +43,6 @@ def connect(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    for name, value in DRIVER_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
     address = address or os.environ.get("RAY_ADDRESS")
     environment = {name: value for name, value in WORKER_ENVIRONMENT.items() if value}
     if address:

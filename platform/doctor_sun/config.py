@@ -45,7 +45,8 @@ class _Parser(ArgumentParser):
 
     def known_keys(self) -> list[str]:
         """Every key a YAML file or the command line may set, dotted."""
-        return [a.dest for a in self._actions if a.dest not in ("help", "config")]
+        names = [action.dest for action in self._actions]
+        return [n for n in names if n not in ("help", "config") and not n.endswith(".help")]
 
 
 def _with_nearest(message: str, known: Sequence[str]) -> str:
@@ -133,6 +134,6 @@ def result_keys(config: JobConfig) -> dict[str, Any]:
 
 
 def job(run: Callable[[Config], Any], config_class: type[Config], description: str) -> None:
-    """The body of each entry point: parse, run, exit with one line when the user's input is wrong."""
+    """The body of each entry point: parse, run; one line and status 2 when the input is wrong."""
     with one_line_errors():
         run(parse(config_class, description=description.strip()))

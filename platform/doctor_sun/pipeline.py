@@ -54,7 +54,11 @@ CHAIN = (
         "curate",
         curation.run,
         curation.CurateConfig,
-        {"raw": "corpus/raw", "truth": "corpus/truth", "perplexity.model": "bases/llm"},
+        {
+            "raw": "corpus/raw",
+            "truth": "corpus/truth/planted.parquet",
+            "perplexity.model": "bases/llm",
+        },
     ),
     Link("medical", stage.run, stage.StageConfig, {"data": "curate", "model.llm": "bases/llm"}),
     Link("hybrid", stage.run, stage.StageConfig, {"data": "curate", "model.llm": "medical/model"}),

@@ -108,6 +108,13 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
+def _replace_values(values: Any, named: Mapping[str, str]) -> Any:
+    """Input paths by their names: their content counts, not where they lie."""
+    if isinstance(values, dict):
+        return {key: _replace_values(value, named) for key, value in values.items()}
+    return named.get(values, values) if isinstance(values, str) else values
+
+
 def remove_tree(folder: UPath) -> None:
     """Delete a folder and all below it, on any file system."""
     folder.fs.rm(folder.path, recursive=True)
@@ -133,7 +140,10 @@ class Step:
         self.inputs = {
             key: {"path": str(path), "hash": content_hash(path)} for key, path in inputs.items()
         }
-        self.config_hash = sha256(json.dumps(self.config, sort_keys=True, default=str))
+        named = {str(path): f"<{key}>" for key, path in inputs.items()}
+        self.config_hash = sha256(
+            json.dumps(_replace_values(self.config, named), sort_keys=True, default=str)
+        )
         input_hashes = [part for key in sorted(inputs) for part in (key, self.inputs[key]["hash"])]
         self.key = sha256(name, self.config_hash, *input_hashes)
         self.started = time.time()

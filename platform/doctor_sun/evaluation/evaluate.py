@@ -9,7 +9,6 @@ from typing import Any
 from upath import UPath
 
 from doctor_sun.config import JobConfig
-from doctor_sun.vllm_engine import EngineConfig, check_model_folder
 from doctor_sun.errors import InputError
 from doctor_sun.evaluation.inference import Ask, DecodingConfig, answer_all, ask_key
 from doctor_sun.evaluation.measure import comparison, metrics_of, row_from_json, row_of
@@ -17,6 +16,7 @@ from doctor_sun.evaluation.scoring import Scoring
 from doctor_sun.evaluation.statistics import shuffled_partners
 from doctor_sun.evaluation.tasks import Item, Task, find_task
 from doctor_sun.runs import Step
+from doctor_sun.vllm_engine import EngineConfig, check_model_folder
 
 METRICS_FILE = "metrics.json"
 ANSWERS_FILE = "predictions.jsonl"

@@ -17,8 +17,8 @@ import pyarrow as pa
 from upath import UPath
 
 from doctor_sun.cluster import connect
-from doctor_sun.vllm_engine import EngineConfig, engine_arguments, engine_environment
 from doctor_sun.records import sha256
+from doctor_sun.vllm_engine import EngineConfig, engine_arguments, engine_environment
 
 ASKS = pa.schema([("key", pa.string()), ("prompt", pa.string()), ("image", pa.binary())])
 

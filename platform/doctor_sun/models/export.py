@@ -47,9 +47,7 @@ def full_visual(built: BuiltModel) -> nn.Module:
     visual = open_clip.create_model(name, config.vision_pretrained).visual
     for block in visual.transformer.resblocks:
         block.attn = LinearAttention(block.attn)
-    missing, unexpected = visual.load_state_dict(
-        built.model.vision.visual.state_dict(), strict=False
-    )
+    _, unexpected = visual.load_state_dict(built.model.vision.visual.state_dict(), strict=False)
     if unexpected:
         raise InputError(f"vision tower {config.vision} has no tensor named '{unexpected[0]}'")
     return visual

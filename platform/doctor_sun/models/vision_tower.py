@@ -117,5 +117,7 @@ def load_vision_tower(name: str, pretrained: str | None = None, layer: int = -2)
         model = open_clip.create_model(f"local-dir:{name}" if is_folder else name, pretrained)
     except RuntimeError as error:
         first = str(error).splitlines()[0]
-        raise InputError(f"vision tower {name}: weights do not fit the architecture ({first})")
+        raise InputError(
+            f"vision tower {name}: weights do not fit the architecture ({first})"
+        ) from None
     return VisionTower(model.visual, layer)

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.error import URLError
 
-from doctor_sun.vllm_engine import check_model_folder
 from doctor_sun.errors import InputError
 from doctor_sun.serving.application import ServeConfig, build_application
+from doctor_sun.vllm_engine import check_model_folder
 
 APPLICATION = "doctor-sun"
 PROGRESS_SECONDS = 10

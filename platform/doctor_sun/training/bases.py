@@ -98,9 +98,7 @@ def build_clip(
     processor = build_image_processor(settings["vision_cfg"]["image_size"], square_padding=True)
     pixels = to_uint8(processor, [decode_image(image) for image in encoded])
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
-    model, loss = train_contrastive(
-        pixels, captions, tokenizer, processor, config, seed, progress
-    )
+    model, loss = train_contrastive(pixels, captions, tokenizer, processor, config, seed, progress)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(model.state_dict(), folder / LOCAL_WEIGHTS)
     described = {"model_cfg": settings, "preprocess_cfg": open_clip.get_model_preprocess_cfg(model)}

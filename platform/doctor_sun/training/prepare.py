@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 from numpy.typing import NDArray
-from ray.data import Dataset
+from ray.data import Dataset, TaskPoolStrategy
 
 from doctor_sun.errors import InputError
 from doctor_sun.training.mixture import MixtureItem, select
@@ -64,9 +64,7 @@ def encode_rows(
     ids: list[list[int]] = []
     labels: list[list[int]] = []
     reasons: list[str | None] = []
-    for turns, images in zip(
-        batch["turns"].to_pylist(), batch["images"].to_pylist(), strict=True
-    ):
+    for turns, images in zip(batch["turns"].to_pylist(), batch["images"].to_pylist(), strict=True):
         reason = None
         row_ids: list[int] = []
         row_labels: list[int] = []
@@ -145,7 +143,7 @@ def prepare_rows(
         batch_format="pyarrow",
         batch_size=256,
         # Tokenising saturates a core: more processes than cores would only import more.
-        concurrency=max(1, int(ray.cluster_resources()["CPU"]) // 2),
+        compute=TaskPoolStrategy(size=max(1, int(ray.cluster_resources()["CPU"]) // 2)),
     ).materialize()
     thin = pa.concat_tables(
         ray.get(encoded.select_columns([*INDEX_COLUMNS, "reason"]).to_arrow_refs())

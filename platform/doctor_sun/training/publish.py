@@ -12,6 +12,7 @@ from doctor_sun.errors import InputError
 from doctor_sun.models.build import MODEL_FILE
 from doctor_sun.runs import Step
 
+
 @dataclass(kw_only=True)
 class ExportConfig(JobConfig):
     """Which checkpoint is exported, and in which precision."""
@@ -55,7 +56,5 @@ def run(config: ExportConfig) -> dict[str, Any]:
     folder = str(step.folder.absolute())
     with connect(config.address):
         task = ray.remote(num_cpus=1)(export)
-        names = ray.get(
-            task.remote(str(model_folder(config.checkpoint)), folder, config.dtype)
-        )
+        names = ray.get(task.remote(str(model_folder(config.checkpoint)), folder, config.dtype))
     return step.finish(outputs=[name for name in names if name != "state.json"])

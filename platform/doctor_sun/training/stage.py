@@ -6,7 +6,7 @@ one function: what trains, on which mixture, how long.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -91,16 +91,26 @@ class StageConfig(JobConfig):
                 f"global_batch {self.global_batch} must be a multiple of micro_batch x workers "
                 f"= {per_step}"
             )
-        if (self.model.vision is None) != (self.stage in TEXT_STAGES):
-            raise InputError(
-                f"stage '{self.stage}' {'reads text only' if self.model.vision else 'needs'}"
-                f"{': remove' if self.model.vision else ''} model.vision"
-            )
+        if self.model.vision is not None and self.stage in TEXT_STAGES:
+            raise InputError(f"stage '{self.stage}' reads text only: remove model.vision")
+        if self.model.vision is None and self.stage not in TEXT_STAGES:
+            raise InputError(f"stage '{self.stage}' reads images: it needs model.vision")
 
     def data_folder(self) -> str:
         """Where the Parquet files are: a curated run keeps them under `data/`."""
         inner = Path(self.data) / "data"
         return str(inner) if inner.is_dir() else self.data
+
+    def located_model(self) -> ModelConfig:
+        """The model with absolute paths: workers do not share the driver's working directory."""
+        paths = ("llm", "vision", "start_from")
+        named = {key: getattr(self.model, key) for key in paths}
+        found: dict[str, Any] = {
+            key: str(Path(path).absolute())
+            for key, path in named.items()
+            if path and _is_path(path)
+        }
+        return replace(self.model, **found)
 
     def inputs(self) -> dict[str, str]:
         """Paths the stage reads; hub names and architecture names are no paths."""
@@ -213,6 +223,7 @@ def run(config: StageConfig) -> dict[str, Any]:
     step = Step(config, config.stage, config.inputs())
     if step.reused:
         return step.manifest
+    config = replace(config, model=config.located_model())
     import pyarrow.parquet as pq
 
     from doctor_sun.training.prepare import prepare_rows
@@ -228,7 +239,11 @@ def run(config: StageConfig) -> dict[str, Any]:
             total_steps * config.global_batch,
             config.seed,
             config.stage,
-            {"llm": config.model.llm, "image_tokens": image_tokens, "max_length": config.max_length},
+            {
+                "llm": config.model.llm,
+                "image_tokens": image_tokens,
+                "max_length": config.max_length,
+            },
         )
         for name, table in (("order", prepared.order), ("ledger", prepared.ledger)):
             (step.folder / name).mkdir(exist_ok=True)

@@ -1,0 +1,44 @@
+"""Rendered chest radiographs with conversations of several questions, in English or Chinese."""
+
+from dataclasses import dataclass
+
+from doctor_sun.data.outlines import Outlines
+from doctor_sun.data.phantom import draw_phantom, encode, render
+from doctor_sun.data.phantom_language import ask, kinds_for
+from doctor_sun.data.sources.source import Sample, dialogue, rng_for, seed_for
+from doctor_sun.records import Language, make_sample
+
+# Questions about one picture, in turn. Half the pictures get one question only: behind an earlier
+# answer a later one can often be guessed, and a model would learn to read its own history.
+LENGTHS = (1, 1, 2, 3)
+
+
+@dataclass(frozen=True)
+class PhantomQuestions:
+    """Conversations on training anatomies; languages alternate by index."""
+
+    outlines: Outlines
+    image_size: int
+    seed: int
+    name: str = "phantom_vqa"
+    capacity: None = None
+
+    def sample(self, index: int) -> Sample:
+        """Sample number `index`: different kinds of questions, in random order."""
+        language: Language = "en" if index % 2 == 0 else "zh"
+        phantom = draw_phantom(seed_for(self.seed, self.name, index), self.outlines, "train")
+        rng = rng_for(self.seed, self.name, index)
+        kinds = list(kinds_for(phantom.cell))
+        kinds += ["yes_no"] * (max(LENGTHS) - len(kinds))
+        order = rng.permutation(len(kinds))[: LENGTHS[index // 2 % len(LENGTHS)]]
+        items = [ask(kinds[i], phantom.cell, language, rng) for i in order]
+        exchanges = list({item.question: item.answer for item in items}.items())
+        return make_sample(
+            source=self.name,
+            source_key=str(index),
+            domain="medical",
+            language=language,
+            task="vqa",
+            turns=dialogue(exchanges, image=True),
+            images=[encode(render(phantom, self.outlines, self.image_size))],
+        )

@@ -1,0 +1,51 @@
+"""The page that every report is set in: one self-contained HTML file."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import jinja2
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title><style>
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem;
+  color: #222; background: #fff }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 1rem 0 }
+td, th { padding: .25rem .75rem; text-align: right; border-bottom: 1px solid #ddd }
+td:first-child, th:first-child { text-align: left }
+img { max-width: 100% } figure { margin: 1rem 0 } figcaption, .note { color: #666 }
+</style></head><body><h1>{{ title }}</h1>
+{% for paragraph in introduction %}<p>{{ paragraph }}</p>
+{% endfor %}{% for section in sections %}<h2>{{ section.title }}</h2>
+{% for paragraph in section.paragraphs %}<p>{{ paragraph }}</p>
+{% endfor %}{% for caption, address in section.figures.items() %}<figure>
+<img src="{{ address }}" alt="{{ caption }}"><figcaption>{{ caption }}</figcaption></figure>
+{% endfor %}{% for table in section.tables %}<table><tr>
+{% for head in table.head %}<th>{{ head }}</th>{% endfor %}</tr>
+{% for row in table.rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</table>
+{% endfor %}{% endfor %}</body></html>
+"""
+
+
+@dataclass(kw_only=True)
+class Table:
+    """A table: first column left, the others right."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
+@dataclass(kw_only=True)
+class Section:
+    """A part of a page: its paragraphs, then its figures (caption to address), then its tables."""
+
+    title: str
+    paragraphs: Sequence[str] = ()
+    figures: Mapping[str, str] = field(default_factory=dict)
+    tables: Sequence[Table] = ()
+
+
+def page(title: str, introduction: Sequence[str], sections: Sequence[Section]) -> str:
+    """A complete HTML document; all text is escaped."""
+    template = jinja2.Environment(autoescape=True).from_string(PAGE)
+    return template.render(title=title, introduction=introduction, sections=sections)

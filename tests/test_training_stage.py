@@ -1,0 +1,114 @@
+"""A stage on Ray Train: it learns, resumes after a killed worker, freezes what it should freeze."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from ray.util.state import list_actors
+from safetensors.torch import load_file
+
+from doctor_sun.errors import InputError
+from doctor_sun.models.build import ModelConfig
+from doctor_sun.models.low_rank import LowRankConfig
+from doctor_sun.training.mixture import MixtureItem
+from doctor_sun.training.progress import read_metrics
+from doctor_sun.training.stage import StageConfig, run
+from tests.small_data import write_small_data
+from tests.tiny_models import build_clip, build_llm
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("stage")
+    build_llm(path / "llm")
+    build_clip(path / "clip")
+    write_small_data(path / "data")
+    return path
+
+
+def instruct(folder: Path, name: str, **changes: Any) -> StageConfig:
+    settings: dict[str, Any] = {
+        "stage": "instruct",
+        "output": str(folder / name),
+        "data": str(folder / "data"),
+        "model": ModelConfig(
+            llm=str(folder / "llm"), vision=str(folder / "clip"), low_rank=LowRankConfig(rank=4)
+        ),
+        "learning_rate": {"llm": 2e-3, "projector": 2e-3, "vision": 2e-3},
+        "mixture": [
+            MixtureItem(share=0.75, tasks=["vqa"]),
+            MixtureItem(share=0.25, domain="general"),
+        ],
+        "samples": 320,
+        "global_batch": 16,
+        "micro_batch": 4,
+        "max_length": 128,
+        "checkpoint_every": 5,
+        "report_every": 1,
+    }
+    return StageConfig(**{**settings, **changes})
+
+
+def kill_a_worker_after(metrics: Path, step: int) -> None:
+    """Kill one training process once the stage has reported that step."""
+    while not metrics.exists() or len(metrics.read_text().splitlines()) < step:
+        time.sleep(0.05)
+    alive = [("class_name", "=", "RayTrainWorker"), ("state", "=", "ALIVE")]
+    os.kill(list_actors(filters=alive)[0].pid, signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_resumes_with_the_same_losses(ray_cluster: None, folder: Path) -> None:
+    undisturbed = run(instruct(folder, "undisturbed"))
+    expected = [row["loss"] for row in read_metrics(folder / "undisturbed")]
+    assert len(expected) == 20
+    assert undisturbed["figures"]["last_loss"] < 0.5 * undisturbed["figures"]["first_loss"]
+
+    metrics = folder / "killed" / "metrics.jsonl"
+    killer = threading.Thread(target=kill_a_worker_after, args=(metrics, 8), daemon=True)
+    killer.start()
+    run(instruct(folder, "killed"))
+    killer.join(timeout=1)
+    assert not killer.is_alive()
+    assert [row["loss"] for row in read_metrics(folder / "killed")] == expected
+    for name in ("projector.safetensors", "low_rank.safetensors", "llm/model.safetensors"):
+        first = load_file(folder / "undisturbed" / "model" / name)
+        second = load_file(folder / "killed" / "model" / name)
+        assert all((first[key] == second[key]).all() for key in first)
+
+
+@pytest.mark.slow
+def test_align_trains_the_projector_only_and_accounts_for_every_row(
+    ray_cluster: None, folder: Path
+) -> None:
+    config = instruct(
+        folder,
+        "align",
+        stage="align",
+        model=ModelConfig(llm=str(folder / "llm"), vision=str(folder / "clip")),
+        learning_rate={"projector": 1e-2},
+        mixture=[MixtureItem(share=1, domain="medical")],
+        samples=64,
+        max_length=48,  # some of the longer conversations do not fit
+    )
+    manifest = run(config)
+    model = folder / "align" / "model"
+    assert not (model / "llm").exists()
+    assert not (model / "low_rank.safetensors").exists()
+    order = pq.read_table(folder / "align" / "order" / "align.parquet")
+    assert order.num_rows == manifest["counts"]["rows"] == 64
+    assert run(config) == manifest  # the second call is reused
+
+
+def test_a_stage_that_cannot_be_trained_is_refused(folder: Path) -> None:
+    with pytest.raises(InputError, match="multiple of micro_batch x workers"):
+        instruct(folder, "x", global_batch=12)
+    with pytest.raises(InputError, match=r"remove model\.vision"):
+        instruct(folder, "x", stage="medical")
+    with pytest.raises(InputError, match=r"needs model\.vision"):
+        instruct(folder, "x", model=ModelConfig(llm="llm"))
