@@ -75,7 +75,9 @@ def test_a_killed_worker_resumes_with_the_same_losses(ray_cluster: None, folder:
     run(instruct(folder, "killed"))
     killer.join(timeout=1)
     assert not killer.is_alive()
-    assert [row["loss"] for row in read_metrics(folder / "killed")] == expected
+    resumed = read_metrics(folder / "killed")
+    assert len(resumed) < len((folder / "killed" / "metrics.jsonl").read_text().splitlines())
+    assert [row["loss"] for row in resumed] == expected
     for name in ("projector.safetensors", "low_rank.safetensors", "llm/model.safetensors"):
         first = load_file(folder / "undisturbed" / "model" / name)
         second = load_file(folder / "killed" / "model" / name)

@@ -87,7 +87,7 @@ def train(rank: int, world: int, stage: int, micro: int, folder: str, port: int)
     engine = initialize(built.model, rates, EngineConfig(zero_stage=stage), micro, share // micro)  # type: ignore[arg-type]
     rows = _rows(built)[rank * share : (rank + 1) * share]
     micros = [_batch(rows[i : i + micro], built) for i in range(0, share, micro)]
-    found = train_steps(engine, [micros] * STEPS, start=0, total=STEPS, warmup_share=0.1)
+    found = train_steps(engine, [micros] * STEPS, start=0, total=STEPS, warmup_share=0.1, seed=0)
     losses = [result.loss for result in found]
     resident = sum(p.data.numel() for p in built.model.parameters() if p.requires_grad)
     unchanged = stage == 3 or all(

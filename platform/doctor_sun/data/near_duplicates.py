@@ -92,7 +92,7 @@ def _tile_pairs(
     index.add(left)
     below = float(np.nextafter(np.float32(threshold), np.float32(-1)))  # FAISS excludes the radius
     limits, cosines, a = index.range_search(right, below)
-    b = np.repeat(np.arange(len(right)), np.diff(limits))
+    b = np.repeat(np.arange(len(right)), np.diff(limits.astype(np.int64)))
     wanted = a < b if same else np.ones(len(a), dtype=bool)
     return a[wanted], b[wanted], cosines[wanted]
 

@@ -67,6 +67,7 @@ def train_steps(
     start: int,
     total: int,
     warmup_share: float,
+    seed: int,
 ) -> Iterator[StepResult]:
     """Take one optimizer step for each global batch (this rank's micro-batches of it).
 
@@ -80,12 +81,14 @@ def train_steps(
         start: steps already taken.
         total: steps of the whole stage, for the schedule.
         warmup_share: share of the steps that warms up.
+        seed: of dropout; each step and rank draws its own, the same again after a resume.
 
     Raises:
         Diverged: the loss is not finite.
     """
-    world = dist.get_world_size()
+    world, rank = dist.get_world_size(), dist.get_rank()
     for step, batches in enumerate(global_batches, start):
+        torch.manual_seed(seed + step * world + rank)
         rates = set_learning_rate(engine, warmup_cosine(step, total, warmup_share))
         label_tokens, tokens, padded = _sum_over_ranks(
             sum(count_labels(b) for b in batches),

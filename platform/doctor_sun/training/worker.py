@@ -106,7 +106,7 @@ def train_worker(config: WorkerConfig) -> None:
     context = ray.train.get_context()
     world, rank = context.get_world_size(), context.get_world_rank()
     torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed + rank)
+    torch.manual_seed(config.seed)  # new weights (projector, LoRA) are the same on every rank
     start_collectives(config.engine.backend)
     built = build_model(config.model)
     set_trainable(built.model, config.learning_rate)
@@ -127,6 +127,7 @@ def train_worker(config: WorkerConfig) -> None:
         start=done,
         total=config.total_steps,
         warmup_share=config.warmup_share,
+        seed=config.seed,
     ):
         pending.append(result)
         last = result.step == config.total_steps
