@@ -23,6 +23,7 @@ from doctor_sun.records import make_sample, text_of
 TEXT_SOURCES = ("openi_reports", "disease_knowledge", "gnuhealth_terms", "general_text")
 PROSE_SOURCES = ("openi_reports", "general_text")
 ATTEMPTS = 50  # twins tried until one suits the kind
+SHORTEST_EDITED = 24  # characters of an answer from which a near duplicate changes it
 SHORTEST_SHUFFLED = 60  # characters of English; a third of that of Chinese
 
 
@@ -112,9 +113,14 @@ def _near_duplicate(sample: Sample, rng: np.random.Generator) -> tuple[dict[str,
     edits, prefixes = NEAR_EDITS[language], PREFIXES[language]
     edit, prefix = edits[rng.integers(len(edits))], prefixes[rng.integers(len(prefixes))]
 
+    last = len(sample["turns"]) - 1
+
     def change(number: int, text: str) -> str:
-        head, mark, tail = text.rpartition("\n") if "<image>" in text else ("", "", text)
-        return head + mark + (prefix + tail if number == 0 else edit(tail))
+        if number == 0:
+            head, mark, tail = text.partition("<image>\n")
+            return f"{head}{mark}{prefix}{tail}" if mark else prefix + text
+        # Short answers stay canonical: whichever twin is kept, it answers in the same form.
+        return edit(text) if number == last and len(text) >= SHORTEST_EDITED else text
 
     return _with_texts(sample, change), ""
 
@@ -183,7 +189,7 @@ OTHER_SIDE = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"
 
 
 def _clinical_twin(sample: Sample, rng: np.random.Generator) -> tuple[dict[str, Any], str] | None:
-    if len(re.findall(r"\b(left|right)\b", text_of(sample["turns"]), re.IGNORECASE)) != 1:
+    if not re.search(r"\b(left|right)\b", text_of(sample["turns"]), re.IGNORECASE):
         return None
     pattern = re.compile(r"\b([Ll]eft|[Rr]ight)\b")
     edited = _with_texts(sample, lambda _, t: pattern.sub(lambda m: OTHER_SIDE[m[0]], t))

@@ -58,7 +58,7 @@ def find_identifiers(text: str, language: str) -> list[Identifier]:
     """
     half = text.translate(_HALF_WIDTH)
     found = [*_numbers(half), *_by_label(half), *_names(half, language)]
-    found += _presidio(_CJK.sub(" ", half), half)
+    found += _presidio(_CJK.sub("|", half), half)
     return _without_overlaps(found)
 
 
@@ -202,7 +202,7 @@ PUNCTUATED_PHONE = re.compile(r"[()+ -]")
 
 
 def _presidio(latin: str, text: str) -> Iterator[Identifier]:
-    """What Presidio finds in a text whose Chinese characters are blanked (`latin`).
+    """What Presidio finds in a text whose other than ASCII characters are bars (`latin`).
 
     A bare run of digits is a phone only by the Chinese rules above: laboratory values, study
     numbers and dates are runs of digits too.

@@ -1,0 +1,229 @@
+"""The whole curation on a small corpus with known faults: accounts, recall, resume, bad input."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from upath import UPath
+
+from doctor_sun.data import corpus, curation, exact_duplicates
+from doctor_sun.data.curation import CurateConfig
+from doctor_sun.data.embeddings import EncoderConfig
+from doctor_sun.data.exact_duplicates import ExactDuplicatesConfig
+from doctor_sun.data.ingest import IngestConfig, ingest, read_rows
+from doctor_sun.data.ledger import Ledger, read_ledger
+from doctor_sun.data.near_duplicates import NearDuplicatesConfig
+from doctor_sun.data.packaged_encoder import encoder_folder
+from doctor_sun.data.plants import PlantRates
+from doctor_sun.data.rows import rows_after
+from doctor_sun.data.selection import SelectionConfig
+from doctor_sun.errors import InputError, find_input_error
+from doctor_sun.records import check_sample, text_of
+
+pytestmark = pytest.mark.slow
+ORDER = ["exact_duplicates", "charset", "privacy", "near_duplicates", "selection"]
+LEAST_RECALL = {
+    "exact_duplicate": 1.0,
+    "near_duplicate": 0.9,
+    "identifier": 0.95,
+    "charset": 0.95,
+    "junk": 0.95,
+}
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Path:
+    """A small corpus with many faults, made without any package."""
+    rates = PlantRates(identifier=0.1, charset=0.06, junk=0.06)
+    folder = tmp_path_factory.mktemp("corpus")
+    config = corpus.CorpusConfig(
+        output=str(folder / "corpus"),
+        rows=600,
+        captioned_images=4,
+        benchmark_items=8,
+        combination_items=8,
+        validation_items=8,
+        rows_per_file=100,
+        plants=rates,
+        offline=True,
+    )
+    corpus.run(config)
+    return folder / "corpus"
+
+
+def config_for(raw: Path, output: Path, **changes: Any) -> CurateConfig:
+    encoder = EncoderConfig(folder=str(encoder_folder(offline=True)), max_tokens=64)
+    values: dict[str, Any] = {
+        "raw": str(raw / "raw"),
+        "truth": str(raw / "truth" / "planted.parquet"),
+        "output": str(output),
+        "order": ORDER,
+        "near_duplicates": NearDuplicatesConfig(encoder=encoder),
+        "selection": SelectionConfig(ratios={"phantom_captions": 0.5}),
+    }
+    return CurateConfig(**(values | changes))
+
+
+@pytest.fixture(scope="module")
+def curated(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("curated") / "curate"
+    curation.run(config_for(raw, output))
+    return output
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    files = sorted(folder.glob("*.parquet"))
+    return [row for file in files for row in pq.read_table(file).to_pylist()]
+
+
+def raw_rows(folder: Path) -> list[dict[str, Any]]:
+    files = [file for file in folder.rglob("*") if file.suffix in (".parquet", ".jsonl")]
+    read = [read_rows(str(folder), str(file.relative_to(folder))) for file in files]
+    return [row for rows in read for _, row in rows if isinstance(row, dict)]
+
+
+def test_every_row_is_accounted_for(raw: Path, curated: Path) -> None:
+    manifest = json.loads((curated / "manifest.json").read_text())
+    steps = manifest["counts"]["steps"].values()
+    for before, after in zip(list(steps)[:-1], list(steps)[1:], strict=True):
+        assert before["out"] == before["in"] - before["dropped"] == after["in"]
+    ledger = read_ledger(str(curated)).to_pylist()
+    dropped = [entry["id"] for entry in ledger if entry["verdict"] == "dropped"]
+    kept = rows_of(curated / "data")
+    source_ids = {row["id"] for row in raw_rows(raw / "raw")}
+    assert len(set(dropped)) == len(dropped)
+    assert {row["id"] for row in kept} | set(dropped) == source_ids
+    assert len(kept) + len(dropped) == len(source_ids) == manifest["counts"]["rows_in"]
+    for row in kept:
+        check_sample(row)
+    edited = {entry["id"] for entry in ledger if entry["verdict"] == "edited"}
+    assert {row["id"] for row in kept if row["made_by"]} == edited - set(dropped)
+    sizes = Counter(row["source"] for row in kept)
+    assert dict(sizes) == manifest["counts"]["by_source"]
+
+
+def test_planted_faults_are_found(curated: Path) -> None:
+    planted = json.loads((curated / "manifest.json").read_text())["figures"]["planted"]
+    print(json.dumps(planted, indent=1))
+    for kind, least in LEAST_RECALL.items():
+        found = planted[kind]
+        assert found["planted"] >= 5, kind
+        assert found["found"] >= least * found["planted"], (kind, found)
+    assert planted["clinical_twin"]["found"] == 0
+    false = planted["not_planted"]
+    assert false.get("charset", 0) <= 2
+    assert false.get("privacy", 0) == 0
+    assert false.get("near_duplicates", 0) <= 0.02 * 600
+
+
+def test_no_identifier_is_left_and_none_is_in_the_ledger(raw: Path, curated: Path) -> None:
+    truth = pq.read_table(raw / "truth" / "planted.parquet").to_pylist()
+    spans = {row["id"]: row["detail"] for row in truth if row["plant"] == "identifier"}
+    secrets: dict[str, list[str]] = {}
+    for row in raw_rows(raw / "raw"):
+        said = [turn["text"] for turn in row["turns"]]
+        for span in json.loads(spans.get(row["id"], "[]")):
+            value = said[span["turn"]][span["start"] : span["end"]]
+            secrets.setdefault(row["id"], []).append(value)
+    kept = {row["id"]: text_of(row["turns"]) for row in rows_of(curated / "data")}
+    ledger = json.dumps(read_ledger(str(curated)).to_pylist(), ensure_ascii=False)
+    assert len(secrets) >= 10
+    for id, values in secrets.items():
+        for value in values:
+            assert value not in kept.get(id, "")
+            assert len(value) < 4 or value not in ledger
+
+
+def test_the_twin_of_a_removed_row_passed_that_step(curated: Path) -> None:
+    twins: dict[str, set[str]] = {}
+    dropped: dict[str, set[str]] = {}
+    for entry in read_ledger(str(curated)).to_pylist():
+        twin = json.loads(entry["evidence"]).get("kept")
+        if twin:
+            twins.setdefault(entry["step"], set()).add(twin)
+        if entry["verdict"] == "dropped":
+            dropped.setdefault(entry["step"], set()).add(entry["id"])
+    assert len(twins) == 2
+    for step, kept in twins.items():
+        assert not kept & dropped[step]
+
+
+def test_the_report_names_no_row_text(curated: Path) -> None:
+    page = (curated / "report.html").read_text()
+    assert "data:image/png;base64," in page
+    assert "Planted faults" in page
+    assert (curated / "review" / "queue.parquet").exists()
+
+
+def test_stopping_and_resuming_repeats_nothing(raw: Path, tmp_path: Path) -> None:
+    output, order = tmp_path / "curate", ["exact_duplicates", "charset", "selection"]
+    assert curation.run(config_for(raw, output, order=order, stop_after="charset")) == {}
+    assert not (output / "manifest.json").exists()
+    before = {file: file.stat().st_mtime_ns for file in (output / "ledger").glob("*")}
+    assert len(before) == 3
+    manifest = curation.run(config_for(raw, output, order=order))
+    assert all(file.stat().st_mtime_ns == time for file, time in before.items())
+    assert manifest["counts"]["rows_out"] == len(rows_of(output / "data"))
+    assert len(list((output / "ledger").glob("*"))) == 4
+
+
+def test_the_same_rows_are_kept_whatever_the_blocks(raw: Path, curated: Path) -> None:
+    """Duplicates decided again on one block, over other hash partitions, are the same."""
+    ledger = Ledger(UPath(curated))
+    assert ledger.resume("0-ingest")
+    rows = rows_after(ledger, str(curated / "steps" / "rows"), blocks=1)
+    exact = exact_duplicates.decide(rows, ExactDuplicatesConfig(partitions=5))
+    entries = pq.read_table(curated / "ledger" / "1-exact_duplicates.parquet").to_pylist()
+    assert sorted((d.id, d.evidence["kept"]) for d in exact.decisions) == [
+        (entry["id"], json.loads(entry["evidence"])["kept"]) for entry in entries
+    ]
+
+
+def test_a_malformed_line_names_file_and_row(raw: Path, tmp_path: Path, ray_cluster: None) -> None:
+    good = next((raw / "raw" / "general_text").glob("*.jsonl")).read_text().splitlines()
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    (folder / "text.jsonl").write_text("\n".join([good[0], good[1], '{"id": "x", ', good[2]]))
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - Ray wraps it
+        ingest(str(folder), UPath(tmp_path / "thin"), IngestConfig())
+    error = find_input_error(caught.value)
+    assert isinstance(error, InputError)
+    line = str(error).strip().splitlines()[-1]
+    assert "text.jsonl, row 3: malformed JSON" in line
+    result = ingest(str(folder), UPath(tmp_path / "thin"), IngestConfig(on_bad_row="ledger"))
+    assert sum(result.seen.values()) == 4
+    assert [d.evidence["row"] for d in result.decisions] == [3]
+    ledger = Ledger(UPath(tmp_path))
+    assert ledger.record("0-ingest", result, 0.0).rows_out().total() == 3
+
+
+def test_an_unreadable_picture_names_file_and_row(
+    raw: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    file = next((raw / "raw" / "phantom_vqa").glob("rows*.parquet"))
+    rows = pq.read_table(file).slice(0, 3).to_pylist()
+    rows[1]["images"] = [rows[1]["images"][0][:200]]
+    (tmp_path / "raw").mkdir()
+    pq.write_table(corpus.to_table(rows), tmp_path / "raw" / "pictures.parquet")
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - Ray wraps it
+        ingest(str(tmp_path / "raw"), UPath(tmp_path / "thin"), IngestConfig())
+    assert "pictures.parquet, row 2: unreadable image" in str(find_input_error(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"order": ["exact_duplicate"]}, "nearest known key is 'exact_duplicates'"),
+        ({"order": ["charset", "charset"]}, "twice"),
+        ({"order": ["perplexity"]}, "perplexity.model"),
+        ({"raw": "/nowhere/at/all"}, "/nowhere/at/all"),
+    ],
+)
+def test_a_wrong_configuration_is_refused(
+    raw: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        curation.run(config_for(raw, tmp_path / "x", **changes))
