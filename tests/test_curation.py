@@ -20,7 +20,7 @@ from doctor_sun.data.packaged_encoder import encoder_folder
 from doctor_sun.data.plants import PlantRates
 from doctor_sun.data.rows import rows_after
 from doctor_sun.data.selection import SelectionConfig
-from doctor_sun.errors import InputError, find_input_error
+from doctor_sun.errors import InputError
 from doctor_sun.records import check_sample, text_of
 
 pytestmark = pytest.mark.slow
@@ -54,11 +54,11 @@ def raw(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Path:
     return folder / "corpus"
 
 
-def config_for(raw: Path, output: Path, **changes: Any) -> CurateConfig:
-    encoder = EncoderConfig(folder=str(encoder_folder(offline=True)), max_tokens=64)
+def config_for(corpus_folder: Path, output: Path, **changes: Any) -> CurateConfig:
+    encoder = EncoderConfig(folder=str(encoder_folder(offline=True)), max_tokens=64, actors=1)
     values: dict[str, Any] = {
-        "raw": str(raw / "raw"),
-        "truth": str(raw / "truth" / "planted.parquet"),
+        "raw": str(corpus_folder / "raw"),
+        "truth": str(corpus_folder / "truth" / "planted.parquet"),
         "output": str(output),
         "order": ORDER,
         "near_duplicates": NearDuplicatesConfig(encoder=encoder),
@@ -187,12 +187,8 @@ def test_a_malformed_line_names_file_and_row(raw: Path, tmp_path: Path, ray_clus
     folder = tmp_path / "raw"
     folder.mkdir()
     (folder / "text.jsonl").write_text("\n".join([good[0], good[1], '{"id": "x", ', good[2]]))
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - Ray wraps it
+    with pytest.raises(InputError, match="text.jsonl, row 3: malformed JSON"):
         ingest(str(folder), UPath(tmp_path / "thin"), IngestConfig())
-    error = find_input_error(caught.value)
-    assert isinstance(error, InputError)
-    line = str(error).strip().splitlines()[-1]
-    assert "text.jsonl, row 3: malformed JSON" in line
     result = ingest(str(folder), UPath(tmp_path / "thin"), IngestConfig(on_bad_row="ledger"))
     assert sum(result.seen.values()) == 4
     assert [d.evidence["row"] for d in result.decisions] == [3]
@@ -208,9 +204,8 @@ def test_an_unreadable_picture_names_file_and_row(
     rows[1]["images"] = [rows[1]["images"][0][:200]]
     (tmp_path / "raw").mkdir()
     pq.write_table(corpus.to_table(rows), tmp_path / "raw" / "pictures.parquet")
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - Ray wraps it
+    with pytest.raises(InputError, match=r"pictures.parquet, row 2: unreadable image"):
         ingest(str(tmp_path / "raw"), UPath(tmp_path / "thin"), IngestConfig())
-    assert "pictures.parquet, row 2: unreadable image" in str(find_input_error(caught.value))
 
 
 @pytest.mark.parametrize(

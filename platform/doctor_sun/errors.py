@@ -48,7 +48,15 @@ def one_line_errors() -> Iterator[None]:
         cause = find_input_error(error)
         if cause is None:
             raise
-        # A Ray worker's copy of the error carries its traceback in the text: keep the last line.
-        line = str(cause).strip().splitlines()[-1].removeprefix("doctor_sun.errors.InputError: ")
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {_message(cause)}", file=sys.stderr)
         sys.exit(2)
+
+
+def _message(error: InputError) -> str:
+    """The line that was raised: a Ray worker's copy also carries its traceback, and Ray Data's
+    advice on retries after that.
+    """
+    lines = str(error).strip().splitlines()
+    mark = f"{InputError.__module__}.{InputError.__name__}: "
+    marked = [line.removeprefix(mark) for line in lines if line.startswith(mark)]
+    return (marked or lines)[-1]

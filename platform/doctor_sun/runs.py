@@ -210,9 +210,9 @@ class Step:
             "output_hash": sha256(*(part for o in described for part in (o["path"], o["hash"]))),
         }
         part = self.folder / (MANIFEST + ".part")
-        part.write_text(
-            json.dumps(self.manifest, indent=2, ensure_ascii=False, default=str), encoding="utf-8"
-        )
+        text = json.dumps(self.manifest, indent=2, ensure_ascii=False, default=str)
+        self.manifest = json.loads(text)  # what a later, reusing call will return
+        part.write_text(text, encoding="utf-8")
         part.rename(self.folder / MANIFEST)
         self.say(f"finished in {self.manifest['wall_seconds']:.0f} s: {self.folder}")
         return self.manifest

@@ -52,6 +52,8 @@ MADE_BY = "curate"
 class CurateConfig(JobConfig):
     """What is curated, by which steps, in which order."""
 
+    not_in_result = ("stop_after",)
+
     raw: str
     """Folder of raw data sets: Parquet and JSON lines files by `records.SCHEMA`."""
 

@@ -54,8 +54,7 @@ def raw_files(raw: str) -> list[str]:
 def read_rows(raw: str, file: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """The rows of one raw file, numbered from 1; for one that cannot be read, why.
 
-    Raises:
-        InputError: the file as a whole cannot be read.
+    A file that cannot be read as a whole gives one row, numbered 0.
     """
     path = UPath(raw) / file
     with path.open("rb") as stream:
@@ -66,10 +65,12 @@ def read_rows(raw: str, file: str) -> Iterator[tuple[int, dict[str, Any] | str]]
         try:
             parquet = pq.ParquetFile(stream)
         except pa.ArrowInvalid:
-            raise InputError(f"{path} is not a Parquet file") from None
+            yield 0, "not a Parquet file"
+            return
         missing = [name for name in SCHEMA.names if name not in parquet.schema_arrow.names]
         if missing:
-            raise InputError(f"{path} has no column '{missing[0]}'")
+            yield 0, f"no column '{missing[0]}'"
+            return
         number = 0
         for batch in parquet.iter_batches(BATCH_ROWS, columns=SCHEMA.names):
             for row in batch.to_pylist():
@@ -133,7 +134,11 @@ def ingest(raw: str, thin: UPath, config: IngestConfig) -> StepResult:
     for table in tables(done):
         for line in table.to_pylist():
             total.update(json.loads(line["seen"]))
-            decisions += [Decision(**bad, verdict="dropped") for bad in json.loads(line["bad"])]
+            found = [Decision(**bad, verdict="dropped") for bad in json.loads(line["bad"])]
+            if stop and found:
+                place = f"{UPath(raw) / line['file']}, row {found[0].evidence['row']}"
+                raise InputError(f"{place}: {found[0].reason} (ingest.on_bad_row: ledger goes on)")
+            decisions += found
             _check_ids(first, line["ids"], line["file"])
     return StepResult(decisions=decisions, seen=total, figures={"files": len(files)})
 
@@ -161,8 +166,6 @@ def _read_file(
             thin = {name: row[name] for name in TABLE_COLUMNS}
             rows.append(thin | {"file": file, "row": number})
             continue
-        if stop:
-            raise InputError(f"{UPath(raw) / file}, row {number}: {reason}")
         bad.append(
             {
                 "id": f"{file}#{number}",
@@ -171,4 +174,6 @@ def _read_file(
                 "evidence": {"file": file, "row": number},
             }
         )
+        if stop:
+            break
     return pa.Table.from_pylist(rows, schema=THIN_SCHEMA), bad, seen
