@@ -187,7 +187,7 @@ def test_a_malformed_line_names_file_and_row(raw: Path, tmp_path: Path, ray_clus
     folder = tmp_path / "raw"
     folder.mkdir()
     (folder / "text.jsonl").write_text("\n".join([good[0], good[1], '{"id": "x", ', good[2]]))
-    with pytest.raises(InputError, match="text.jsonl, row 3: malformed JSON"):
+    with pytest.raises(InputError, match=r"text\.jsonl, row 3: malformed JSON"):
         ingest(str(folder), UPath(tmp_path / "thin"), IngestConfig())
     result = ingest(str(folder), UPath(tmp_path / "thin"), IngestConfig(on_bad_row="ledger"))
     assert sum(result.seen.values()) == 4
