@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file
 
+from doctor_sun.config import load
 from doctor_sun.errors import InputError
 from doctor_sun.models.build import ModelConfig
 from doctor_sun.models.low_rank import LowRankConfig
@@ -105,6 +106,16 @@ def test_align_trains_the_projector_only_and_accounts_for_every_row(
     order = pq.read_table(folder / "align" / "order" / "align.parquet")
     assert order.num_rows == manifest["counts"]["rows"] == 64
     assert run(config) == manifest  # the second call is reused
+
+
+@pytest.mark.parametrize("preset", ["tiny", "paper"])
+@pytest.mark.parametrize("stage", ["medical", "hybrid", "align", "instruct"])
+def test_the_presets_are_whole(preset: str, stage: str) -> None:
+    file = Path(__file__).parent.parent / "configs" / preset / f"{stage}.yaml"
+    config = load(StageConfig, str(file), output="runs/x")
+    assert config.stage == stage
+    trained = {"align": {"projector"}, "instruct": {"llm", "projector", "vision"}}
+    assert set(config.learning_rate) == trained.get(stage, {"llm"})
 
 
 def test_a_stage_that_cannot_be_trained_is_refused(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """The Ray cluster a job runs on: the one it is given, or one of its own on this machine."""
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ WORKER_ENVIRONMENT = {
     "TRANSFORMERS_VERBOSITY": "error",
     "TQDM_DISABLE": "1",
     "DS_ACCELERATOR": os.environ.get("DS_ACCELERATOR", ""),
+    "PYTHONWARNINGS": "ignore::FutureWarning",  # DeepSpeed's use of torch's collectives
+    "RAY_DATA_LOG_LEVEL": "WARNING",
 }
 # Ray reads these when it is imported, so they are set before that.
 DRIVER_ENVIRONMENT = {
@@ -22,6 +25,9 @@ DRIVER_ENVIRONMENT = {
     # Bars on a terminal; in a log file they would be hundreds of lines.
     "RAY_DATA_DISABLE_PROGRESS_BARS": "0" if sys.stdout.isatty() else "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Idle workers that a cluster of our own keeps: each has imported what the next step needs.
+    "RAY_num_workers_soft_limit": "8",
+    "RAY_DATA_LOG_LEVEL": "WARNING",
 }
 for _name, _value in DRIVER_ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
@@ -45,6 +51,7 @@ def connect(address: str | None) -> Iterator[None]:
         return
     address = address or os.environ.get("RAY_ADDRESS")
     environment = {name: value for name, value in WORKER_ENVIRONMENT.items() if value}
+    own_folder = None
     if address:
         ray.init(
             address=address,
@@ -53,13 +60,16 @@ def connect(address: str | None) -> Iterator[None]:
             ignore_reinit_error=True,
         )
     else:
+        own_folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # socket paths must stay short
         ray.init(
             address="local",
             num_cpus=2 * (os.cpu_count() or 1),
             runtime_env={"env_vars": environment},
-            _temp_dir=tempfile.mkdtemp(prefix="ray", dir="/tmp"),
+            _temp_dir=own_folder,
         )
     try:
         yield
     finally:
         ray.shutdown()
+    if own_folder:  # kept after an error: it holds the logs that explain it
+        shutil.rmtree(own_folder, ignore_errors=True)

@@ -35,6 +35,11 @@ def curation_page(stages: Sequence[Stage], planted: Mapping[str, Mapping[str, An
     return page("Curation", introduction, sections)
 
 
+def _name(stage: Stage) -> str:
+    """The step's name without its number."""
+    return stage.step.split("-", 1)[-1]
+
+
 def _sources(stages: Sequence[Stage]) -> list[str]:
     return sorted(stages[0].rows_in)
 
@@ -85,7 +90,7 @@ def _sources_table(stages: Sequence[Stage]) -> Table:
         dropped = [stage.dropped.get(source, 0) for stage in stages]
         raw, out = stages[0].rows_in[source], stages[-1].rows_out().get(source, 0)
         rows.append((source, raw, *dropped, out, f"{100 * out / raw:.1f} %"))
-    head = ("source", "raw", *(f"- {stage.step}" for stage in stages), "out", "kept")
+    head = ("source", "raw", *(f"minus {_name(stage)}" for stage in stages), "out", "kept")
     return Table(head=head, rows=rows)
 
 

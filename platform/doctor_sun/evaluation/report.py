@@ -1,40 +1,28 @@
 """The evaluation's page: model, shuffled-image control and majority, by language and kind."""
 
-import base64
-import io
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 from upath import UPath
 
+from doctor_sun.reports.html import Section, Table, page
+from doctor_sun.reports.plots import COLOURS, embedded, new_figure
+
 SERIES = {
-    "model": ("Model", "#2a6f97"),
-    "shuffled": ("Same model, another image", "#bcb8b1"),
-    "majority": ("Majority answer", "#e0a458"),
+    "model": ("Model", COLOURS[0]),
+    "shuffled": ("Same model, another image", COLOURS[5]),
+    "majority": ("Majority answer", COLOURS[1]),
 }
 CONTROLS = {
     "model_minus_shuffled": "its answers with another image",
     "model_minus_majority": "the majority answer",
 }
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Evaluation: {task}</title><style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
-  color: #222; background: #fff }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 1rem 0 }}
-td, th {{ padding: .25rem .75rem; text-align: right; border-bottom: 1px solid #ddd }}
-td:first-child, th:first-child {{ text-align: left }}
-img {{ max-width: 100% }} .note {{ color: #666 }}
-</style></head><body><h1>Evaluation on {task}</h1>
-<p>{n} questions; {unparsable} answers could not be read and count as wrong. Intervals are 95 %
-bootstrap intervals that draw images, not questions. The majority answer is learned from the
-benchmark's own gold answers for each language and question kind, so it is the strongest guesser
-that sees neither image nor question text.</p>
-<p class="note">Model: {model}</p>
-{sections}
-<h2>All metrics</h2>{metrics}
-</body></html>
-"""
+INTRODUCTION = (
+    "{n} questions; {unparsable} answers could not be read and count as wrong. Intervals are 95 % "
+    "bootstrap intervals that draw images, not questions. The majority answer is learned from the "
+    "benchmark's own gold answers for each language and question kind, so it is the strongest "
+    "guesser that sees neither image nor question text."
+)
 
 
 def percent(value: float | None) -> str:
@@ -64,11 +52,9 @@ def sentence(section: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def bars(lines: list[dict[str, Any]]) -> bytes:
-    """A PNG of accuracies with intervals, one group of bars a cut."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.5, 0.55 * len(lines) + 1.2), dpi=150, layout="constrained")
+def bars(lines: list[dict[str, Any]]) -> str:
+    """Accuracies with intervals, one group of bars a cut."""
+    figure = new_figure(9.5, 0.55 * len(lines) + 1.2)
     axes = figure.subplots()
     height = 0.8 / len(SERIES)
     for place, (name, (label, colour)) in enumerate(SERIES.items()):
@@ -87,46 +73,36 @@ def bars(lines: list[dict[str, Any]]) -> bytes:
     axes.set_xlabel("accuracy, with 95 % interval")
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper center", ncols=len(SERIES), frameon=False)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png")
-    return stream.getvalue()
+    return embedded(figure)
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """An HTML table."""
-    lines = ["<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
-    lines += ["<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows]
-    return "<table>" + "".join(lines) + "</table>"
-
-
-def section_html(name: str, section: Mapping[str, Any]) -> str:
-    """One section: the sentence, the bars, the numbers."""
+def section_of(name: str, section: Mapping[str, Any]) -> Section:
+    """One track: the sentence, the bars, the numbers."""
     lines = section["lines"]
-    picture = base64.b64encode(bars(lines)).decode()
     said = sentence(section)
+    paragraphs = [said[0].upper() + said[1:] + "."]
+    if section["without_control"]:
+        paragraphs.append(f"{section['without_control']} questions had no image to be lent.")
+    labels = [label for label, _ in SERIES.values()]
     columns = [*SERIES, *CONTROLS]
-    head = [
-        "cut",
-        "n",
-        *(label for label, _ in SERIES.values()),
-        "minus shuffled",
-        "minus majority",
-    ]
-    rows = [
-        [line["cut"], str(line["n"])]
-        + [with_interval(line[c], line[f"{c}_interval"]) for c in columns]
-        for line in lines
-    ]
-    return (
-        f"<h2>{escape(name)}: {section['n']} questions on {section['images']} images</h2>"
-        f"<p>{escape(said[0].upper() + said[1:])}.</p>"
-        f'<img alt="accuracy of model, control and majority" src="data:image/png;base64,{picture}">'
-        f"{table(head, rows)}"
-        f"<p class='note'>{section['without_control']} questions had no image to be lent.</p>"
+    return Section(
+        title=f"{name}: {section['n']} questions on {section['images']} images",
+        paragraphs=paragraphs,
+        figures={"Accuracy of the model, its control and the majority answer": bars(lines)},
+        tables=[
+            Table(
+                head=["cut", "n", *labels, "minus shuffled", "minus majority"],
+                rows=[
+                    [line["cut"], line["n"]]
+                    + [with_interval(line[c], line[f"{c}_interval"]) for c in columns]
+                    for line in lines
+                ],
+            )
+        ],
     )
 
 
-def metrics_html(result: Mapping[str, Any]) -> str:
+def metrics_section(result: Mapping[str, Any]) -> Section:
     """Both scorings side by side."""
     scorings = {r["scoring"]: r for r in (result, result["other_scoring"])}
     names = sorted({name for r in scorings.values() for name in r["metrics"]})
@@ -138,17 +114,14 @@ def metrics_html(result: Mapping[str, Any]) -> str:
         ]
         for name in names
     ]
-    return table(["metric", *scorings], rows)
+    return Section(title="All metrics", tables=[Table(head=["metric", *scorings], rows=rows)])
 
 
 def write_report(path: UPath, result: Mapping[str, Any], model: str) -> None:
     """Write the page; it needs no other file."""
-    page = PAGE.format(
-        task=escape(result["task"]),
-        n=result["n"],
-        unparsable=result["unparsable"],
-        model=escape(model),
-        sections="".join(section_html(name, s) for name, s in result["sections"].items()),
-        metrics=metrics_html(result),
+    introduction = [INTRODUCTION.format(**result), f"Model: {model}"]
+    sections = [section_of(name, section) for name, section in result["sections"].items()]
+    text = page(
+        f"Evaluation on {result['task']}", introduction, [*sections, metrics_section(result)]
     )
-    path.write_text(page, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")

@@ -10,8 +10,8 @@ PAGE = """<!doctype html>
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem;
   color: #222; background: #fff }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 1rem 0 }
-td, th { padding: .25rem .75rem; text-align: right; border-bottom: 1px solid #ddd }
-td:first-child, th:first-child { text-align: left }
+td, th { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd }
+td:first-child, th:first-child { text-align: left; white-space: nowrap }
 img { max-width: 100% } figure { margin: 1rem 0 } figcaption, .note { color: #666 }
 </style></head><body><h1>{{ title }}</h1>
 {% for paragraph in introduction %}<p>{{ paragraph }}</p>

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLOURS = ("#2a6f97", "#e0a458", "#7a9e7e", "#bc4b51", "#8d86c9", "#bcb8b1", "#5b8e7d", "#f4a259")
+COLOURS = ("#2a6f97", "#e0a458", "#7a9e7e", "#bc4b51", "#8d86c9", "#bcb8b1", "#61a5c2", "#6b4f3a")
 
 
 def new_figure(width: float, height: float) -> "Figure":

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 from numpy.typing import NDArray
-from ray.data import Dataset, TaskPoolStrategy
+from ray.data import Dataset
 
 from doctor_sun.errors import InputError
 from doctor_sun.training.mixture import MixtureItem, select
@@ -142,8 +142,6 @@ def prepare_rows(
         fn_kwargs={**encoding, "stage": stage},
         batch_format="pyarrow",
         batch_size=256,
-        # Tokenising saturates a core: more processes than cores would only import more.
-        compute=TaskPoolStrategy(size=max(1, int(ray.cluster_resources()["CPU"]) // 2)),
     ).materialize()
     thin = pa.concat_tables(
         ray.get(encoded.select_columns([*INDEX_COLUMNS, "reason"]).to_arrow_refs())

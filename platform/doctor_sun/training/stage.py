@@ -22,6 +22,7 @@ from doctor_sun.training.engine import EngineConfig
 from doctor_sun.training.mixture import MixtureItem
 
 TEXT_STAGES = ("medical", "hybrid")
+DECODED_TOGETHER = 64  # rows whose images are decoded in one call
 
 
 @dataclass(kw_only=True)
@@ -180,7 +181,7 @@ def fit(config: StageConfig, rows: Any, total_steps: int, step: Step, shape: int
         decode_images,
         fn_kwargs={"image_size": shape, "square_padding": config.model.square_padding},
         batch_format="pyarrow",
-        batch_size=config.global_batch,
+        batch_size=DECODED_TOGETHER,
     )
     options = ExecutionOptions()
     options.preserve_order = True  # else the order differs from run to run, whatever the seed

@@ -1,5 +1,6 @@
 """What each Ray Train worker runs: its shard of the rows, the loop, checkpoints, reports."""
 
+import logging
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,7 +15,6 @@ import torch
 from ray.train import Checkpoint
 
 from doctor_sun.models.build import BuiltModel, ModelConfig, build_model
-from doctor_sun.models.image_transform import build_image_processor, normalise
 from doctor_sun.models.multimodal import pad_batch
 from doctor_sun.training.engine import (
     EngineConfig,
@@ -53,6 +53,9 @@ def make_batch(rows: pa.Table, built: BuiltModel) -> Batch:
     images = [image for images in rows["pixels"].to_pylist() for image in images]
     pixel_values = None
     if images:
+        # Imported here: text stages, and the controller that unpickles this module, do without.
+        from doctor_sun.models.image_transform import build_image_processor, normalise
+
         shape = (len(images), 3, built.image_size, built.image_size)
         pixels = np.frombuffer(b"".join(images), dtype=np.uint8).reshape(shape)
         processor = build_image_processor(built.image_size, built.config.square_padding)
@@ -105,6 +108,7 @@ def train_worker(config: WorkerConfig) -> None:
     """Train one stage on this rank."""
     context = ray.train.get_context()
     world, rank = context.get_world_size(), context.get_world_rank()
+    logging.getLogger().setLevel(logging.WARNING)  # Ray Train lets every library's chatter through
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)  # new weights (projector, LoRA) are the same on every rank
     start_collectives(config.engine.backend)

@@ -1,0 +1,139 @@
+"""Jobs as a user runs them: from a shell, wrong input, submitted to a running cluster."""
+
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.small_data import write_small_data
+from tests.tiny_models import build_clip, build_llm
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+ENVIRONMENT = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+
+ALIGN = """
+stage: align
+data: {folder}/data
+model: {{llm: {folder}/llm, vision: {folder}/clip}}
+learning_rate: {{projector: 1.0e-2}}
+mixture: [{{share: 1, domain: medical}}]
+samples: 64
+global_batch: 16
+micro_batch: 8
+max_length: 128
+report_every: 1
+"""
+
+
+def shell(*command: str, timeout: float = 400) -> subprocess.CompletedProcess[str]:
+    """A command run at the repository's root, as after activating the environment."""
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("jobs")
+    build_llm(path / "llm")
+    build_clip(path / "clip")
+    write_small_data(path / "data")
+    (path / "align.yaml").write_text(ALIGN.format(folder=path))
+    return path
+
+
+def test_every_job_is_executable_and_the_standard_library_reachable() -> None:
+    assert platform.python_version()  # not shadowed by the folder of that name
+    jobs = sorted((ROOT / "jobs").glob("*.py"))
+    assert len(jobs) >= 8
+    for job in jobs:
+        assert os.access(job, os.X_OK), job
+        assert job.read_text().startswith("#!/usr/bin/env python\n")
+        assert len(job.read_text().splitlines()) <= 80
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("align --config {yaml} --output {out} --learning_rat.projector 1", "learning_rat"),
+        ("align --config {yaml} --output {out} --data {out}/nowhere", "nowhere"),
+        ("align --config {yaml}x --output {out}", "align.yamlx"),
+        ("curate --raw {out}/nowhere --output {out}", "nowhere"),
+        ("export --checkpoint {out}/nowhere --output {out}", "nowhere"),
+        ("instruct --config {yaml} --output {out}", "stage 'align' is not for this job"),
+    ],
+)
+def test_wrong_input_is_one_line_and_leaves_nothing(
+    folder: Path, command: str, said: str, tmp_path: Path
+) -> None:
+    name, *arguments = command.format(yaml=folder / "align.yaml", out=tmp_path / "out").split()
+    done = shell(str(ROOT / "jobs" / f"{name}.py"), *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[str]:
+    """A cluster started as an operator does, apart from the tests' own; the dashboard's address."""
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="head") as temporary:
+        process = subprocess.Popen(
+            [
+                *(str(BIN / "ray"), "start", "--head", "--block", "--num-cpus=4"),
+                *("--port=6399", "--dashboard-port=8299", "--ray-client-server-port=10099"),
+                *("--disable-usage-stats", f"--temp-dir={temporary}"),
+            ],
+            env=ENVIRONMENT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        address = "http://127.0.0.1:8299"
+        deadline = time.time() + 120
+        while shell(str(BIN / "ray"), "job", "list", "--address", address).returncode:
+            assert process.poll() is None, "ray start ended"
+            assert time.time() < deadline, "the dashboard did not come up"
+            time.sleep(1)
+        yield address
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+def submit(address: str, *entrypoint: str) -> subprocess.CompletedProcess[str]:
+    """`ray job submit` with this working directory."""
+    options = ["--address", address, "--working-dir", "."]
+    return shell(str(BIN / "ray"), "job", "submit", *options, "--", *entrypoint)
+
+
+@pytest.mark.slow
+def test_a_submitted_job_streams_its_progress_and_its_exit_code(folder: Path, head: str) -> None:
+    given = ["--config", str(folder / "align.yaml"), "--output", str(folder / "submitted")]
+    done = submit(head, "python", "jobs/align.py", *given)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert re.search(r"\[align\] step 4/4  loss \d", done.stdout)
+    assert (folder / "submitted" / "manifest.json").is_file()
+
+    again = submit(head, "python", "jobs/align.py", *given)
+    assert again.returncode == 0
+    assert "reused" in again.stdout
+
+    wrong = submit(head, "python", "jobs/align.py", *given, "--data", str(folder / "nowhere"))
+    assert wrong.returncode != 0
+    assert "nowhere" in wrong.stdout + wrong.stderr
