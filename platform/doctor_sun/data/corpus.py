@@ -37,14 +37,14 @@ from doctor_sun.runs import Step
 
 # Rows of the default corpus by source: the shares of any other size.
 ROWS = {
-    "phantom_captions": 2500,
+    "phantom_captions": 1600,
     "phantom_vqa": 8000,
-    "openi_reports": 1600,
-    "disease_knowledge": 1500,
-    "gnuhealth_terms": 1500,
-    "general_text": 1500,
-    "general_captions": 800,
-    "general_vqa": 1100,
+    "openi_reports": 1000,
+    "disease_knowledge": 1000,
+    "gnuhealth_terms": 1000,
+    "general_text": 1000,
+    "general_captions": 600,
+    "general_vqa": 1000,
 }
 JSON_LINES_SOURCE = "general_text"  # one source as JSON lines, to exercise that reader
 PLANTED_SCHEMA = pa.schema(

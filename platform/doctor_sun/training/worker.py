@@ -25,6 +25,8 @@ from doctor_sun.training.engine import (
 )
 from doctor_sun.training.loop import Batch, StepResult, train_steps
 
+PREFETCHED = 8  # batches read ahead of the step, so that a block's arrival is not waited for
+
 
 @dataclass(kw_only=True)
 class WorkerConfig:
@@ -73,7 +75,9 @@ def global_batches(
 ) -> Iterator[list[Batch]]:
     """This rank's micro-batches of each global batch that is still to be trained on."""
     shard = ray.train.get_dataset_shard("train")
-    rows = shard.iter_batches(batch_size=rank_rows, batch_format="pyarrow", drop_last=True)
+    rows = shard.iter_batches(
+        batch_size=rank_rows, batch_format="pyarrow", drop_last=True, prefetch_batches=PREFETCHED
+    )
     for table in islice(rows, done, config.total_steps):
         yield [
             make_batch(table.slice(start, config.micro_batch), built)
