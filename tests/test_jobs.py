@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -18,7 +19,12 @@ from tests.tiny_models import build_clip, build_llm
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
-ENVIRONMENT = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+ENVIRONMENT = {
+    **os.environ,
+    "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+}
 
 ALIGN = """
 stage: align
@@ -74,7 +80,7 @@ def test_every_job_is_executable_and_the_standard_library_reachable() -> None:
         ("align --config {yaml} --output {out} --learning_rat.projector 1", "learning_rat"),
         ("align --config {yaml} --output {out} --data {out}/nowhere", "nowhere"),
         ("align --config {yaml}x --output {out}", "align.yamlx"),
-        ("curate --raw {out}/nowhere --output {out}", "nowhere"),
+        ("curate --raw {out}/nowhere --order [selection] --output {out}", "nowhere"),
         ("export --checkpoint {out}/nowhere --output {out}", "nowhere"),
         ("instruct --config {yaml} --output {out}", "stage 'align' is not for this job"),
     ],
@@ -97,7 +103,8 @@ def head() -> Iterator[str]:
         process = subprocess.Popen(
             [
                 *(str(BIN / "ray"), "start", "--head", "--block", "--num-cpus=4"),
-                *("--port=6399", "--dashboard-port=8299", "--ray-client-server-port=10099"),
+                *("--port=6399", "--dashboard-port=8299", "--ray-client-server-port=20099"),
+                "--dashboard-agent-listen-port=52399",
                 *("--disable-usage-stats", f"--temp-dir={temporary}"),
             ],
             env=ENVIRONMENT,
@@ -107,13 +114,15 @@ def head() -> Iterator[str]:
         )
         address = "http://127.0.0.1:8299"
         deadline = time.time() + 120
-        while shell(str(BIN / "ray"), "job", "list", "--address", address).returncode:
-            assert process.poll() is None, "ray start ended"
-            assert time.time() < deadline, "the dashboard did not come up"
-            time.sleep(1)
-        yield address
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=60)
+        try:
+            while shell(str(BIN / "ray"), "job", "list", "--address", address).returncode:
+                assert process.poll() is None, "ray start ended"
+                assert time.time() < deadline, "the dashboard did not come up"
+                time.sleep(1)
+            yield address
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(timeout=60)
 
 
 def submit(address: str, *entrypoint: str) -> subprocess.CompletedProcess[str]:
