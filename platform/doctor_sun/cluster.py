@@ -64,8 +64,7 @@ def connect(address: str | None) -> Iterator[None]:
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes it away
         # Else Ray leaves a token file in the home folder, and from then on every `ray start` asks
         # for a token that `ray job submit` from a fresh shell does not send.
-        if "RAY_AUTH_MODE" not in os.environ:
-            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         own_folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # socket paths must stay short
         ray.init(
             address="local",
