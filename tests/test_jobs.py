@@ -5,6 +5,7 @@ import platform
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -94,6 +95,20 @@ def test_wrong_input_is_one_line_and_leaves_nothing(
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+@pytest.mark.slow
+def test_a_port_in_use_is_refused_before_any_work(tmp_path: Path, unused_port: int) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", unused_port))
+        other.listen()
+        given = ["--output", str(tmp_path / "out"), "--port", str(unused_port)]
+        done = shell(str(ROOT / "jobs" / "pipeline.py"), *given)
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        f"error: port {unused_port} is in use: stop what uses it or take another"
+    )
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture(scope="module")

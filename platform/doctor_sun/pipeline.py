@@ -10,12 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from doctor_sun.cluster import connect
 from doctor_sun.config import JobConfig, load
 from doctor_sun.data import corpus, curation
+from doctor_sun.data.phantom import NORMAL
 from doctor_sun.errors import InputError
 from doctor_sun.evaluation import evaluate
+from doctor_sun.serving import endpoint
+from doctor_sun.serving.application import ServeConfig
 from doctor_sun.training import bases, publish, stage
+
+HOST = "127.0.0.1"
 
 
 @dataclass(kw_only=True)
@@ -96,7 +103,10 @@ def configure(link: Link, config: PipelineConfig) -> Any:
 
 def run(config: PipelineConfig) -> dict[str, Any]:
     """Run every step on one Ray cluster, then serve the model and ask it one question."""
-    configured = [(link, configure(link, config)) for link in CHAIN]  # refuse before any work
+    # Refuse before any work.
+    configured = [(link, configure(link, config)) for link in CHAIN]
+    if config.serve:
+        endpoint.check_port(HOST, config.port)
     started = time.time()
     manifests: dict[str, Any] = {}
     with connect(config.address):
@@ -110,17 +120,12 @@ def run(config: PipelineConfig) -> dict[str, Any]:
 
 def serve_and_ask(config: PipelineConfig) -> None:
     """Start the endpoint on the connected cluster and ask about a held-out image."""
-    import pyarrow.parquet as pq
-
-    from doctor_sun.serving import endpoint
-    from doctor_sun.serving.application import ServeConfig
-
     root = Path(config.output)
     model = ServeConfig(model=str(root / "export"), dtype="float32", max_model_len=512)
-    base_url = endpoint.start(model, port=config.port)
-    items = pq.read_table(root / "corpus" / "benchmark" / "phantom.parquet").slice(0, 400)
+    base_url = endpoint.start(model, port=config.port, host=HOST)
+    items = pq.read_table(root / "corpus" / "benchmark" / "phantom.parquet").to_pylist()
     for language in ("en", "zh"):
-        item = next(row for row in items.to_pylist() if row["language"] == language)
+        item = next(i for i in items if i["language"] == language and i["finding"] != NORMAL)
         answer = endpoint.ask(base_url, item["image"], item["question"])
         print(f"  asked:    {item['question']}")
         print(f"  answered: {answer}   (truth: {item['answer']})", flush=True)
