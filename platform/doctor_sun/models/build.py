@@ -4,10 +4,10 @@ A model folder holds `model.json` (what it is made from), `projector.safetensors
 `low_rank.safetensors` when the tower was adapted, the tokenizer, the image processor, and `llm/`
 when the language model was trained; otherwise `model.json` names the language model it stands on.
 
-Importing this file is cheap: the engines are imported where a model is really built.
+Importing this file is cheap: the engines are imported where a model is really built. Annotations
+that need them are strings one by one, because the configuration parser resolves all of a file
+whose annotations are strings.
 """
-
-from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
@@ -64,14 +64,14 @@ class ModelConfig:
 class BuiltModel:
     """A model with what feeds it."""
 
-    model: MultimodalModel
-    tokenizer: PreTrainedTokenizerBase
+    model: "MultimodalModel"
+    tokenizer: "PreTrainedTokenizerBase"
     config: ModelConfig
     image_tokens: int = 0
     image_size: int = 0
 
 
-def load_language_model(llm: str, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+def load_language_model(llm: str, tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedModel":
     """A causal language model in fp32 whose embedding has a row for every token.
 
     Raises:
@@ -119,7 +119,7 @@ def build_model(config: ModelConfig) -> BuiltModel:
     return BuiltModel(model, tokenizer, config, tower.patches, tower.image_size)
 
 
-def _take_over(model: MultimodalModel, folder: Path) -> None:
+def _take_over(model: "MultimodalModel", folder: Path) -> None:
     """Load the projector, and LoRA when both have one, of an earlier stage's model folder."""
     from safetensors.torch import load_file
 
@@ -142,7 +142,10 @@ def read_model_file(folder: Path) -> dict[str, Any]:
 
 
 def _load_strictly(
-    module: nn.Module | None, tensors: dict[str, Tensor], path: Path, only: set[str] | None = None
+    module: "nn.Module | None",
+    tensors: "dict[str, Tensor]",
+    path: Path,
+    only: set[str] | None = None,
 ) -> None:
     """Load tensors whose names and shapes must be those of the module (or of `only`)."""
     if module is None:
@@ -159,7 +162,7 @@ def _load_strictly(
     module.load_state_dict(tensors, strict=only is None)
 
 
-def low_rank_tensors(model: MultimodalModel) -> dict[str, Tensor]:
+def low_rank_tensors(model: "MultimodalModel") -> "dict[str, Tensor]":
     """The adapters' tensors by their name inside the tower."""
     if model.vision is None:
         return {}

@@ -1,7 +1,5 @@
 """LoRA on the vision tower's blocks, chosen by module and merged before export."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,7 +25,7 @@ class LowRankConfig:
     """Dropout probability on the adapter's input."""
 
 
-def add_low_rank(tower: VisionTower, config: LowRankConfig) -> None:
+def add_low_rank(tower: "VisionTower", config: LowRankConfig) -> None:
     """Put adapters on every Linear of every block of the tower; only they are trainable."""
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -41,7 +39,7 @@ def add_low_rank(tower: VisionTower, config: LowRankConfig) -> None:
     inject_adapter_in_model(lora, tower)
 
 
-def merge_low_rank(module: nn.Module) -> None:
+def merge_low_rank(module: "nn.Module") -> None:
     """Add each adapter's product to its base weight and put the base layer back in its place."""
     from peft.tuners.lora import LoraLayer
 

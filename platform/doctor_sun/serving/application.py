@@ -22,6 +22,8 @@ from doctor_sun.vllm_engine import (
 if TYPE_CHECKING:
     from ray.serve import Application
 
+DRAIN_LOOK_SECONDS = 0.2  # between looks at whether a replica that stops is idle
+
 
 @dataclass(kw_only=True)
 class ServeConfig(EngineConfig):
@@ -85,6 +87,8 @@ def build_application(config: ServeConfig) -> "Application":
         from ray.llm._internal.common.callbacks.base import CallbackConfig
         from ray.serve.llm import LLMConfig, build_openai_app
 
+        from doctor_sun.serving.server import Server
+
     here = "doctor_sun.serving"
     hardware: dict[str, Any] = {
         "placement_group_config": {"bundles": [{"GPU": 1, "CPU": 1}] * config.gpus}
@@ -108,7 +112,9 @@ def build_application(config: ServeConfig) -> "Application":
             "max_ongoing_requests": config.max_ongoing_requests,
             "max_constructor_retry_count": 2,  # what fails to start once fails again
             "ray_actor_options": {"num_cpus": 0},  # the engine's cores are the bundle's
+            "graceful_shutdown_wait_loop_s": DRAIN_LOOK_SECONDS,
         },
+        server_cls=Server,
         runtime_env={"env_vars": environment},
         callback_config=CallbackConfig(callback_class=f"{here}.folder_callback.FolderCallback"),
         log_engine_metrics=False,
@@ -121,5 +127,6 @@ def build_application(config: ServeConfig) -> "Application":
             "max_replicas": config.ingress_replicas,
         },
         "ray_actor_options": {"num_cpus": 0, "runtime_env": {"env_vars": environment}},
+        "graceful_shutdown_wait_loop_s": DRAIN_LOOK_SECONDS,
     }
     return build_openai_app({"llm_configs": [model], "ingress_deployment_config": ingress})

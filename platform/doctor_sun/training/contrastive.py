@@ -1,23 +1,25 @@
 """Train a small open_clip model contrastively on captioned images: the tiny preset's CLIP.
 
 Without this step the tiny multimodal model never leaves the level of a blind one.
+
+Importing this file is cheap: its configuration is read where nothing trains.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import open_clip
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from open_clip.model import CLIP
-from torch import Tensor
-from transformers import LlavaImageProcessor, PreTrainedTokenizerBase
 
 from doctor_sun.models.chat_template import END_OF_TEXT
-from doctor_sun.models.image_transform import normalise
 from doctor_sun.training.schedule import warmup_cosine
+
+if TYPE_CHECKING:
+    import torch
+    from open_clip.model import CLIP
+    from torch import Tensor
+    from transformers import LlavaImageProcessor, PreTrainedTokenizerBase
 
 
 @dataclass(kw_only=True)
@@ -44,9 +46,11 @@ class ContrastiveConfig:
 
 
 def tokenize_captions(
-    captions: Sequence[str], tokenizer: PreTrainedTokenizerBase, length: int
-) -> Tensor:
+    captions: Sequence[str], tokenizer: "PreTrainedTokenizerBase", length: int
+) -> "Tensor":
     """Caption ids with an end-of-text token behind each, padded: [captions, length]."""
+    import torch
+
     end = tokenizer.convert_tokens_to_ids(END_OF_TEXT)
     ids = torch.full((len(captions), length), tokenizer.pad_token_id, dtype=torch.long)
     for row, caption in enumerate(tokenizer(list(captions), add_special_tokens=False)["input_ids"]):
@@ -55,8 +59,11 @@ def tokenize_captions(
     return ids
 
 
-def augment(pixels: Tensor, shift: int, generator: torch.Generator) -> Tensor:
+def augment(pixels: "Tensor", shift: int, generator: "torch.Generator") -> "Tensor":
     """Shift and change the exposure of uint8 images [batch, 3, size, size], one draw an image."""
+    import torch
+    import torch.nn.functional as F
+
     padded = F.pad(pixels.float(), (shift,) * 4, mode="replicate")
     size = pixels.shape[-1]
     offsets = torch.randint(2 * shift + 1, (len(pixels), 2), generator=generator).tolist()
@@ -71,7 +78,7 @@ def augment(pixels: Tensor, shift: int, generator: torch.Generator) -> Tensor:
     return (moved * gain + bias).clamp(0, 255)
 
 
-def contrastive_loss(image: Tensor, text: Tensor, scale: Tensor, same: Tensor) -> Tensor:
+def contrastive_loss(image: "Tensor", text: "Tensor", scale: "Tensor", same: "Tensor") -> "Tensor":
     """CLIP's symmetric cross-entropy, every pair with an equal caption counted as a positive.
 
     Args:
@@ -80,6 +87,8 @@ def contrastive_loss(image: Tensor, text: Tensor, scale: Tensor, same: Tensor) -
         scale: inverse temperature.
         same: [batch, batch], true where two pairs have one caption; the diagonal is true.
     """
+    import torch.nn.functional as F
+
     targets = same.float() / same.sum(1, keepdim=True)
     logits = scale * image @ text.T
     return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
@@ -88,12 +97,12 @@ def contrastive_loss(image: Tensor, text: Tensor, scale: Tensor, same: Tensor) -
 def train_contrastive(
     pixels: NDArray[np.uint8],
     captions: Sequence[str],
-    tokenizer: PreTrainedTokenizerBase,
-    processor: LlavaImageProcessor,
+    tokenizer: "PreTrainedTokenizerBase",
+    processor: "LlavaImageProcessor",
     config: ContrastiveConfig,
     seed: int,
     progress: Callable[[str], None],
-) -> tuple[CLIP, float]:
+) -> "tuple[CLIP, float]":
     """Train from scratch; returns the model and the mean loss of the last steps.
 
     Args:
@@ -105,6 +114,11 @@ def train_contrastive(
         seed: of the weights, the order and the augmentation.
         progress: called with a line now and then.
     """
+    import open_clip
+    import torch
+
+    from doctor_sun.models.image_transform import normalise
+
     torch.manual_seed(seed)
     open_clip.add_model_config(config.architecture)
     name = config.architecture.rsplit("/", 1)[-1].removesuffix(".json")
@@ -118,6 +132,7 @@ def train_contrastive(
         lr=config.learning_rate,
         betas=(0.9, 0.98),
         weight_decay=config.weight_decay,
+        fused=True,
     )
     generator = torch.Generator().manual_seed(seed)
     losses: list[float] = []

@@ -1,7 +1,5 @@
 """The DeepSpeed engine: how it is configured, started and consolidated."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +76,7 @@ def start_collectives(backend: str) -> None:
 
 
 def parameter_groups(
-    model: MultimodalModel, learning_rate: dict[str, float]
+    model: "MultimodalModel", learning_rate: dict[str, float]
 ) -> list[dict[str, Any]]:
     """Trainable parameters by module, each group with its peak learning rate.
 
@@ -100,7 +98,7 @@ def parameter_groups(
     return groups
 
 
-def set_trainable(model: MultimodalModel, learning_rate: dict[str, float]) -> None:
+def set_trainable(model: "MultimodalModel", learning_rate: dict[str, float]) -> None:
     """Freeze all but the modules that have a learning rate; in the tower only LoRA trains.
 
     Raises:
@@ -115,7 +113,7 @@ def set_trainable(model: MultimodalModel, learning_rate: dict[str, float]) -> No
             tensor.requires_grad_(name != "vision" or ".lora_" in parameter)
 
 
-def trainable_table(model: MultimodalModel) -> str:
+def trainable_table(model: "MultimodalModel") -> str:
     """Trainable and frozen parameters of each module, one line a module."""
     lines = [f"{'module':<10} {'trainable':>14} {'frozen':>14}"]
     for name in ("vision", "projector", "llm"):
@@ -129,7 +127,7 @@ def trainable_table(model: MultimodalModel) -> str:
 
 
 def initialize(
-    model: MultimodalModel,
+    model: "MultimodalModel",
     learning_rate: dict[str, float],
     config: EngineConfig,
     micro_batch: int,
@@ -143,6 +141,7 @@ def initialize(
         parameter_groups(model, learning_rate),
         betas=config.betas,
         weight_decay=config.weight_decay,
+        fused=True,
     )
     engine, _, _, _ = deepspeed.initialize(
         model=model,
@@ -152,7 +151,7 @@ def initialize(
     return engine
 
 
-def consolidate(folder: str | Path, zero_stage: int) -> dict[str, Tensor]:
+def consolidate(folder: str | Path, zero_stage: int) -> "dict[str, Tensor]":
     """The trained tensors of a sharded checkpoint, whole and in fp32, by parameter name."""
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
     if zero_stage == 0:

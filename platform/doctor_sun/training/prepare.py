@@ -25,7 +25,7 @@ class PreparedRows:
     """The rows of a stage and what happened to the others."""
 
     rows: Dataset
-    """Columns id, position, input_ids, labels, pixels; sorted by position."""
+    """Columns id, position, input_ids, labels, images; sorted by position."""
 
     ledger: pa.Table
     """Rows that cannot be trained on: id, step, verdict, reason, evidence."""
@@ -163,9 +163,9 @@ def prepare_rows(
     )
     by_source = Counter("/".join(sources[i]) for i in order["id"].to_pylist())
     return PreparedRows(
-        rows=placed.select_columns(["id", "position", "input_ids", "labels", "images"]).sort(
-            "position"
-        ),
+        rows=placed.select_columns(["id", "position", "input_ids", "labels", "images"])
+        .sort("position")
+        .materialize(),
         ledger=_ledger(thin.filter(pa.array(misfit)), stage),
         order=order.sort_by("position"),
         realised=realised,

@@ -1,14 +1,18 @@
-"""Pre-train a small Llama on plain text: the tiny preset's general language model."""
+"""Pre-train a small Llama on plain text: the tiny preset's general language model.
+
+Importing this file is cheap: its configuration is read where nothing trains.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from doctor_sun.models.chat_template import END_OF_TEXT
 from doctor_sun.training.schedule import warmup_cosine
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 
 @dataclass(kw_only=True)
@@ -47,8 +51,10 @@ class LanguageModelConfig:
     """Peak learning rate of AdamW."""
 
 
-def pack(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, length: int) -> Tensor:
+def pack(texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", length: int) -> "Tensor":
     """All texts, an end-of-text token behind each, cut into rows: [rows, length]."""
+    import torch
+
     end = tokenizer.convert_tokens_to_ids(END_OF_TEXT)
     encoded = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
     ids = [token for text in encoded for token in (*text, end)]
@@ -58,12 +64,15 @@ def pack(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, length: int) 
 
 def pretrain_language_model(
     texts: Sequence[str],
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: "PreTrainedTokenizerBase",
     config: LanguageModelConfig,
     seed: int,
     progress: Callable[[str], None],
-) -> tuple[LlamaForCausalLM, float]:
+) -> "tuple[LlamaForCausalLM, float]":
     """Train from scratch on plain text; returns the model and the mean loss of the last steps."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
     torch.manual_seed(seed)
     model = LlamaForCausalLM(
         LlamaConfig(
@@ -81,7 +90,9 @@ def pretrain_language_model(
         )
     )
     rows = pack(texts, tokenizer, config.sequence_length)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.95))
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), fused=True
+    )
     generator = torch.Generator().manual_seed(seed)
     losses: list[float] = []
     for step in range(config.steps):

@@ -32,9 +32,9 @@ class Progress(UserCallback):
                 stream.write(json.dumps(step) + "\n")
         tokens = sum(step["tokens"] for step in steps)
         padded = sum(step["padded_tokens"] for step in steps)
-        last = steps[-1]
+        loss = sum(step["loss"] for step in steps) / len(steps)
         print(
-            f"[{self.name}] step {last['step']}/{self.total_steps}  loss {last['loss']:.4f}  "
+            f"[{self.name}] step {steps[-1]['step']}/{self.total_steps}  loss {loss:.4f}  "
             f"{tokens / report['seconds']:,.0f} tokens/s  padding {1 - tokens / padded:.0%}"
             + ("  checkpoint" if checkpoint else ""),
             flush=True,

@@ -4,6 +4,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
@@ -70,19 +71,26 @@ def make_batch(rows: pa.Table, built: BuiltModel) -> Batch:
     }
 
 
-def global_batches(
-    config: WorkerConfig, built: BuiltModel, rank_rows: int, done: int
-) -> Iterator[list[Batch]]:
-    """This rank's micro-batches of each global batch that is still to be trained on."""
+def read_shard(rank_rows: int) -> Iterator[pa.Table]:
+    """This rank's rows of each global batch; reading begins at once, while the model is built."""
     shard = ray.train.get_dataset_shard("train")
-    rows = shard.iter_batches(
-        batch_size=rank_rows, batch_format="pyarrow", drop_last=True, prefetch_batches=PREFETCHED
+    tables = iter(
+        shard.iter_batches(
+            batch_size=rank_rows,
+            batch_format="pyarrow",
+            drop_last=True,
+            prefetch_batches=PREFETCHED,
+        )
     )
-    for table in islice(rows, done, config.total_steps):
-        yield [
-            make_batch(table.slice(start, config.micro_batch), built)
-            for start in range(0, rank_rows, config.micro_batch)
-        ]
+    reader = ThreadPoolExecutor(1)
+    first = reader.submit(next, tables)
+
+    def all_tables() -> Iterator[pa.Table]:
+        yield first.result()
+        reader.shutdown()
+        yield from tables
+
+    return all_tables()
 
 
 def save_checkpoint(engine: Any, result: StepResult, metrics: dict[str, Any]) -> None:
@@ -116,11 +124,12 @@ def train_worker(config: WorkerConfig) -> None:
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)  # new weights (projector, LoRA) are the same on every rank
     start_collectives(config.engine.backend)
+    accumulation = config.global_batch // (config.micro_batch * world)
+    tables = read_shard(config.micro_batch * accumulation)
     built = build_model(config.model)
     set_trainable(built.model, config.learning_rate)
     if rank == 0:
         print(trainable_table(built.model), flush=True)
-    accumulation = config.global_batch // (config.micro_batch * world)
     engine = initialize(
         built.model, config.learning_rate, config.engine, config.micro_batch, accumulation
     )
@@ -128,7 +137,13 @@ def train_worker(config: WorkerConfig) -> None:
     done = resume(engine)
     pending: list[StepResult] = []
     started = time.perf_counter()
-    batches = global_batches(config, built, config.micro_batch * accumulation, done)
+    batches = (
+        [
+            make_batch(table.slice(start, config.micro_batch), built)
+            for start in range(0, table.num_rows, config.micro_batch)
+        ]
+        for table in islice(tables, done, config.total_steps)
+    )
     for result in train_steps(
         engine,
         batches,
