@@ -75,6 +75,8 @@ def connect(address: str | None) -> Iterator[None]:
         )
     else:
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes it away
+        # Each Parquet read would start 32 processes for the footers of a handful of files.
+        os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", "1")
         # Else Ray leaves a token file in the home folder, and from then on every `ray start` asks
         # for a token that `ray job submit` from a fresh shell does not send.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
