@@ -26,8 +26,9 @@ DRIVER_ENVIRONMENT = {
     # Bars on a terminal; in a log file they would be hundreds of lines.
     "RAY_DATA_DISABLE_PROGRESS_BARS": "0" if sys.stdout.isatty() else "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Idle workers that a cluster of our own keeps: each has imported what the next step needs.
-    "RAY_num_workers_soft_limit": "16",
+    # Idle workers that a cluster of our own keeps: some have imported what the next step needs,
+    # but each takes a hundredth of a core.
+    "RAY_num_workers_soft_limit": "6",
     "RAY_DATA_LOG_LEVEL": "WARNING",
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anyone
 }

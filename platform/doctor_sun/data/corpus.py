@@ -39,12 +39,12 @@ from doctor_sun.runs import Step
 ROWS = {
     "phantom_captions": 1600,
     "phantom_vqa": 8000,
-    "openi_reports": 1000,
-    "disease_knowledge": 1000,
-    "gnuhealth_terms": 1000,
-    "general_text": 1000,
-    "general_captions": 600,
-    "general_vqa": 1000,
+    "openi_reports": 800,
+    "disease_knowledge": 800,
+    "gnuhealth_terms": 800,
+    "general_text": 800,
+    "general_captions": 400,
+    "general_vqa": 800,
 }
 JSON_LINES_SOURCE = "general_text"  # one source as JSON lines, to exercise that reader
 PLANTED_SCHEMA = pa.schema(

@@ -8,9 +8,10 @@ from doctor_sun.data.phantom_language import ask, kinds_for
 from doctor_sun.data.sources.source import Sample, dialogue, rng_for, seed_for
 from doctor_sun.records import Language, make_sample
 
-# Questions about one picture, in turn. Half the pictures get one question only: behind an earlier
-# answer a later one can often be guessed, and a model would learn to read its own history.
-LENGTHS = (1, 1, 2, 3)
+# Questions about one picture, in turn. More of them teach more from the same picture, but behind an
+# earlier answer a later one can be guessed: a quarter of the pictures get one question, of any kind.
+# Half of the others begin, as a reader would, with what the picture shows.
+LENGTHS = (1, 2, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,11 @@ class PhantomQuestions:
         rng = rng_for(self.seed, self.name, index)
         kinds = list(kinds_for(phantom.cell))
         kinds += ["yes_no"] * (max(LENGTHS) - len(kinds))
-        order = rng.permutation(len(kinds))[: LENGTHS[index // 2 % len(LENGTHS)]]
-        items = [ask(kinds[i], phantom.cell, language, rng) for i in order]
+        length = LENGTHS[index // 2 % len(LENGTHS)]
+        order = [kinds[i] for i in rng.permutation(len(kinds))[:length]]
+        if length > 1 and rng.integers(2):
+            order = ["abnormality", *[kind for kind in order if kind != "abnormality"]][:length]
+        items = [ask(kind, phantom.cell, language, rng) for kind in order]
         exchanges = list({item.question: item.answer for item in items}.items())
         return make_sample(
             source=self.name,
