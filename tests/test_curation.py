@@ -112,7 +112,7 @@ def test_planted_faults_are_found(curated: Path) -> None:
         found = planted[kind]
         assert found["planted"] >= 5, kind
         assert found["found"] >= least * found["planted"], (kind, found)
-    assert planted["clinical_twin"]["by_step"].get("near_duplicates", 0) == 0
+    assert planted["clinical_twin"]["found"] == 0
     false = planted["not_planted"]
     assert false.get("charset", 0) <= 2
     assert false.get("privacy", 0) == 0

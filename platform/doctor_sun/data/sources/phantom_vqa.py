@@ -10,7 +10,7 @@ from doctor_sun.records import Language, make_sample
 
 # Questions about one picture, in turn. More of them teach more from the same picture, but behind an
 # earlier answer a later one can be guessed: a quarter of the pictures get one question of any kind.
-# Half of the others begin, as a reader would, with what the picture shows.
+# At least half of the others begin, as a reader would, with what the picture shows.
 LENGTHS = (1, 2, 3, 4)
 
 
