@@ -98,15 +98,15 @@ def place_rows(batch: pa.Table, order: pa.Table) -> pa.Table:
 
 def decode_images(batch: pa.Table, image_size: int, square_padding: bool) -> pa.Table:
     """Replace encoded images by uint8 pixels, [3, size, size] flattened to bytes."""
-    from doctor_sun.models.image_transform import decode_image, to_uint8
+    pixels: list[list[bytes]] = [[] for _ in range(batch.num_rows)]
+    if image_size:  # a text stage need not import what decodes
+        from doctor_sun.models.image_transform import decode_image, to_uint8
 
-    processor = _processor(image_size, square_padding) if image_size else None
-    pixels = [
-        [image.tobytes() for image in to_uint8(processor, [decode_image(i) for i in images])]
-        if images
-        else []
-        for images in batch["images"].to_pylist()
-    ]
+        processor = _processor(image_size, square_padding)
+        for row, images in enumerate(batch["images"].to_pylist()):
+            if images:
+                decoded = to_uint8(processor, [decode_image(image) for image in images])
+                pixels[row] = [image.tobytes() for image in decoded]
     table = batch.drop_columns(["images"])
     return table.append_column("pixels", pa.array(pixels, pa.list_(pa.binary())))
 

@@ -9,9 +9,9 @@ from doctor_sun.data.sources.source import Sample, dialogue, rng_for, seed_for
 from doctor_sun.records import Language, make_sample
 
 # Questions about one picture, in turn. More of them teach more from the same picture, but behind an
-# earlier answer a later one can be guessed: a quarter of the pictures get one question of any kind.
+# earlier answer a later one can be guessed: half of the pictures get one question, of any kind.
 # At least half of the others begin, as a reader would, with what the picture shows.
-LENGTHS = (1, 2, 3, 4)
+LENGTHS = (1, 1, 2, 3)
 
 
 @dataclass(frozen=True)
