@@ -117,7 +117,7 @@ def head() -> Iterator[str]:
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="head") as temporary:
         process = subprocess.Popen(
             [
-                *(str(BIN / "ray"), "start", "--head", "--block", "--num-cpus=4"),
+                *(str(BIN / "ray"), "start", "--head", "--block", "--num-cpus=2"),
                 *("--port=6399", "--dashboard-port=8299", "--ray-client-server-port=20099"),
                 "--dashboard-agent-listen-port=52399",
                 *("--disable-usage-stats", f"--temp-dir={temporary}"),

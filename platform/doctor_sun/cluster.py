@@ -3,10 +3,11 @@
 import os
 import secrets
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import ray
 
 # Every process of a job: one thread per worker (the cluster's CPUs are already shared out) and no
 # hub look-ups for models that are folders.
@@ -19,23 +20,6 @@ WORKER_ENVIRONMENT = {
     "PYTHONWARNINGS": "ignore::FutureWarning",  # DeepSpeed's use of torch's collectives
     "RAY_DATA_LOG_LEVEL": "WARNING",
 }
-# Ray reads these when it is imported, so they are set before that.
-DRIVER_ENVIRONMENT = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # else each report waits for a two-second poll
-    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # a worker's line would appear twice
-    # Bars on a terminal; in a log file they would be hundreds of lines.
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "0" if sys.stdout.isatty() else "1",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Idle workers that a cluster of our own keeps: some have imported what the next step needs,
-    # but each takes a hundredth of a core.
-    "RAY_num_workers_soft_limit": "6",
-    "RAY_DATA_LOG_LEVEL": "WARNING",
-    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anyone
-}
-for _name, _value in DRIVER_ENVIRONMENT.items():
-    os.environ.setdefault(_name, _value)
-
-import ray  # noqa: E402
 
 
 @contextmanager

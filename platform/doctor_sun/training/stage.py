@@ -66,8 +66,9 @@ class StageConfig(JobConfig):
     workers: int = 2
     """Training processes, one GPU each where `gpus_per_worker` is 1."""
 
-    cpus_per_worker: float = 1.0
-    """Logical CPUs of each worker."""
+    cpus_per_worker: float = 0.5
+    """Logical CPUs of each worker. What all workers leave of the cluster reads and decodes ahead of
+    them, and must be one CPU at least."""
 
     gpus_per_worker: float = 0.0
     """GPUs of each worker."""
@@ -188,6 +189,13 @@ def fit(config: StageConfig, rows: Any, total_steps: int, step: Step, shape: int
     resources = {"CPU": config.cpus_per_worker}
     if config.gpus_per_worker:
         resources["GPU"] = config.gpus_per_worker
+    left = ray.cluster_resources().get("CPU", 0) - config.workers * config.cpus_per_worker
+    if left < 1:  # a cluster may still grow; Ray Data would wait for that in silence
+        step.say(
+            f"waiting for a larger cluster: {config.workers} workers of {config.cpus_per_worker:g} "
+            f"CPUs leave {max(left, 0):g} of its CPUs to read with, 1 is needed "
+            "(fewer workers, or a smaller cpus_per_worker)"
+        )
     folder = str(step.folder.absolute())
     shared = ("model", "engine", "learning_rate", "global_batch", "micro_batch", "warmup_share")
     timing = ("checkpoint_every", "report_every", "seed")
