@@ -1,5 +1,7 @@
 """The realised mixture equals the requested one, whatever the rows' order."""
 
+import itertools
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 
 from doctor_sun.errors import InputError
 from doctor_sun.records import sha256
-from doctor_sun.training.mixture import MixtureItem, counts_of, select
+from doctor_sun.training.mixture import MixtureItem, counts_of, group_by_length, select
 
 
 def index(medical: int, general: int) -> pa.Table:
@@ -71,3 +73,28 @@ def test_an_item_without_rows_is_refused_by_name() -> None:
             2,
             0,
         )
+
+
+@given(batches=st.integers(1, 12), window=st.integers(1, 5), seed=st.integers(0, 3))
+def test_grouping_by_length_moves_rows_within_their_window_only(
+    batches: int, window: int, seed: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    count, global_batch = batches * 4, 4
+    order = pa.table(
+        {"id": [str(i) for i in range(count)], "position": generator.permutation(count)}
+    )
+    tokens = generator.integers(1, 100, count)
+    grouped = group_by_length(order, tokens, global_batch, window, seed)
+    assert grouped["position"].to_pylist() == list(range(count))
+
+    before = order.sort_by("position")["id"].to_pylist()
+    after = grouped["id"].to_pylist()
+    length = dict(zip(order["id"].to_pylist(), tokens, strict=True))
+    for start in range(0, count, window * global_batch):
+        stop = start + window * global_batch
+        assert sorted(before[start:stop]) == sorted(after[start:stop])
+        cut = [after[at : at + global_batch] for at in range(start, min(stop, count), global_batch)]
+        spans = sorted((min(length[i] for i in b), max(length[i] for i in b)) for b in cut)
+        for (_, longest), (shortest, _) in itertools.pairwise(spans):
+            assert longest <= shortest  # no two batches overlap in length

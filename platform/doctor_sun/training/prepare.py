@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ray.data import Dataset
 
 from doctor_sun.errors import InputError
-from doctor_sun.training.mixture import MixtureItem, select
+from doctor_sun.training.mixture import MixtureItem, group_by_length, select
 
 INDEX_COLUMNS = ["id", "domain", "language", "task", "source"]
 
@@ -57,7 +57,10 @@ def _processor(image_size: int, square_padding: bool) -> Any:
 def encode_rows(
     batch: pa.Table, llm: str, image_tokens: int, max_length: int, stage: str
 ) -> pa.Table:
-    """Add input_ids and labels to each row; `reason` says why a row does not fit, else null."""
+    """Add input_ids, labels and tokens (their number) to each row, and reason: why it does not fit.
+
+    The reason of a row that fits is null.
+    """
     from doctor_sun.models.chat_template import DoesNotFit, encode
 
     tokenizer = _tokenizer(llm)
@@ -81,6 +84,7 @@ def encode_rows(
     table = batch.drop_columns(["turns"])
     table = table.append_column("input_ids", pa.array(ids, pa.list_(pa.int32())))
     table = table.append_column("labels", pa.array(labels, pa.list_(pa.int32())))
+    table = table.append_column("tokens", pa.array([len(row) for row in ids], pa.int64()))
     return table.append_column("reason", pa.array(reasons, pa.string()))
 
 
@@ -111,10 +115,20 @@ def decode_images(batch: pa.Table, image_size: int, square_padding: bool) -> pa.
     return table.append_column("pixels", pa.array(pixels, pa.list_(pa.binary())))
 
 
+def rows_of_rank(batch: pa.Table, rank: int, world: int) -> pa.Table:
+    """The rows of a batch that a rank trains on: every `world`-th of the stage's order.
+
+    Neighbours in a global batch are of similar length, so the ranks' shares are too.
+    """
+    return batch.filter(pa.array(batch["position"].to_numpy() % world == rank))
+
+
 def prepare_rows(
     data: str,
     items: list[MixtureItem],
-    samples: int,
+    global_batches: int,
+    global_batch: int,
+    length_window: int,
     seed: int,
     stage: str,
     encoding: dict[str, Any],
@@ -124,7 +138,9 @@ def prepare_rows(
     Args:
         data: folder of Parquet files with the sample schema.
         items: the stage's mixture.
-        samples: rows the stage reads, repeats counted.
+        global_batches: optimizer steps of the stage.
+        global_batch: rows of one step.
+        length_window: global batches whose rows are grouped by length.
         seed: of choice and order.
         stage: name for messages and the ledger.
         encoding: keyword arguments of `encode_rows` (llm, image_tokens, max_length).
@@ -144,13 +160,16 @@ def prepare_rows(
         batch_size=256,
     ).materialize()
     thin = pa.concat_tables(
-        ray.get(encoded.select_columns([*INDEX_COLUMNS, "reason"]).to_arrow_refs())
+        ray.get(encoded.select_columns([*INDEX_COLUMNS, "reason", "tokens"]).to_arrow_refs())
     )
     misfit = np.asarray(thin["reason"].is_valid().combine_chunks())
     index = thin.filter(pa.array(~misfit))
     if not index.num_rows:
         raise InputError(f"stage '{stage}': none of the {thin.num_rows} rows of {data} fits")
-    order, realised = select(index, items, samples, seed)
+    drawn, realised = select(index, items, global_batches * global_batch, seed)
+    length = dict(zip(index["id"].to_pylist(), index["tokens"].to_pylist(), strict=True))
+    tokens = np.asarray([length[row] for row in drawn["id"].to_pylist()])
+    order = group_by_length(drawn, tokens, global_batch, length_window, seed)
     placed = encoded.map_batches(
         place_rows, fn_kwargs={"order": order}, batch_format="pyarrow", batch_size=None
     )
@@ -167,7 +186,7 @@ def prepare_rows(
         .sort("position")
         .materialize(),
         ledger=_ledger(thin.filter(pa.array(misfit)), stage),
-        order=order.sort_by("position"),
+        order=order,
         realised=realised,
         by_source=dict(sorted(by_source.items())),
     )

@@ -22,7 +22,6 @@ from doctor_sun.training.engine import EngineConfig
 from doctor_sun.training.mixture import MixtureItem
 
 TEXT_STAGES = ("medical", "hybrid")
-DECODED_TOGETHER = 64  # rows whose images are decoded in one call
 
 
 @dataclass(kw_only=True)
@@ -56,6 +55,10 @@ class StageConfig(JobConfig):
 
     max_length: int = 4096
     """Longest conversation in tokens, image tokens included."""
+
+    length_window: int = 16
+    """Global batches whose rows are grouped by length, so that little of a batch is padding; 1
+    keeps the drawn order."""
 
     warmup_share: float = 0.03
     """Share of the steps over which the learning rate rises."""
@@ -163,10 +166,8 @@ def save_trained(config: StageConfig, checkpoint: str, folder: str) -> None:
 
 def fit(config: StageConfig, rows: Any, total_steps: int, step: Step, shape: int) -> Any:
     """Run Ray Train until the last step; returns its result."""
-    from ray.data import ExecutionOptions
     from ray.train import (
         CheckpointConfig,
-        DataConfig,
         FailureConfig,
         LoggingConfig,
         RunConfig,
@@ -174,18 +175,10 @@ def fit(config: StageConfig, rows: Any, total_steps: int, step: Step, shape: int
     )
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    from doctor_sun.training.prepare import decode_images
     from doctor_sun.training.progress import Progress
+    from doctor_sun.training.shards import RankShards
     from doctor_sun.training.worker import WorkerConfig, train_worker
 
-    decoded = rows.map_batches(
-        decode_images,
-        fn_kwargs={"image_size": shape, "square_padding": config.model.square_padding},
-        batch_format="pyarrow",
-        batch_size=DECODED_TOGETHER,
-    )
-    options = ExecutionOptions()
-    options.preserve_order = True  # else the order differs from run to run, whatever the seed
     resources = {"CPU": config.cpus_per_worker}
     if config.gpus_per_worker:
         resources["GPU"] = config.gpus_per_worker
@@ -207,8 +200,8 @@ def fit(config: StageConfig, rows: Any, total_steps: int, step: Step, shape: int
     )
     trainer = TorchTrainer(
         partial(train_worker, worker),
-        datasets={"train": decoded},
-        dataset_config=DataConfig(execution_options=options),
+        datasets={"train": rows},
+        dataset_config=RankShards(shape, config.model.square_padding),
         torch_config=TorchConfig(backend=config.engine.backend),
         scaling_config=ScalingConfig(
             num_workers=config.workers,
@@ -245,7 +238,9 @@ def run(config: StageConfig) -> dict[str, Any]:
         prepared = prepare_rows(
             config.data_folder(),
             config.mixture,
-            total_steps * config.global_batch,
+            total_steps,
+            config.global_batch,
+            config.length_window,
             config.seed,
             config.stage,
             {
