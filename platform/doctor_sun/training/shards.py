@@ -13,8 +13,8 @@ DECODED_TOGETHER = 64  # rows whose images are decoded in one call
 class RankShards(DataConfig):
     """Gives each rank its rows in the stage's order, images decoded by tasks ahead of the step.
 
-    Ray's own split hands blocks to whichever rank asks, so the rows of a step would depend on
-    where blocks end and, with more than a few, on timing.
+    Ray's own split deals out whole blocks, so which rows make a step would depend on where blocks
+    end, and rows of similar length would not meet in one step.
     """
 
     def __init__(self, image_size: int, square_padding: bool) -> None:
