@@ -5,7 +5,7 @@ python jobs/corpus.py --config configs/tiny/corpus.yaml --output runs/tiny/corpu
 """
 
 from doctor_sun.config import job
-from doctor_sun.data.corpus import CorpusConfig, run
+from doctor_sun.data.tiny.corpus import CorpusConfig, run
 
 if __name__ == "__main__":
     job(run, CorpusConfig, __doc__ or "")

@@ -7,9 +7,9 @@ The outlines are the procedural ones: nothing of the packaged data is in the pic
 
 import sys
 
-from doctor_sun.data.outlines import load_outlines
-from doctor_sun.data.phantom import FINDING_ZONES, FINDINGS, SIDES, Cell, Phantom, render
-from doctor_sun.data.phantom_language import caption
+from doctor_sun.data.tiny.outlines import load_outlines
+from doctor_sun.data.tiny.phantom import FINDING_ZONES, FINDINGS, SIDES, Cell, Phantom, render
+from doctor_sun.data.tiny.phantom_language import caption
 from doctor_sun.reports.plots import new_figure
 
 SIZE = 256

@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from doctor_sun.data.benchmark import PhantomBenchmark
-from doctor_sun.data.corpus import (
+from doctor_sun.data.tiny.benchmark import PhantomBenchmark
+from doctor_sun.data.tiny.corpus import (
     ROWS,
     CorpusConfig,
     Materials,
@@ -18,11 +18,11 @@ from doctor_sun.data.corpus import (
     rows_by_source,
     run,
 )
-from doctor_sun.data.outlines import anatomy_split
-from doctor_sun.data.phantom import HELD_OUT_CELLS, draw_phantom
-from doctor_sun.data.plants import EDITS, make_plant
-from doctor_sun.data.pretraining_text import pretraining_table
-from doctor_sun.data.sources.source import seed_for
+from doctor_sun.data.tiny.outlines import anatomy_split
+from doctor_sun.data.tiny.phantom import HELD_OUT_CELLS, draw_phantom
+from doctor_sun.data.tiny.plants import EDITS, make_plant
+from doctor_sun.data.tiny.pretraining_text import pretraining_table
+from doctor_sun.data.tiny.source import seed_for
 from doctor_sun.records import SCHEMA, check_sample, image_key, text_of
 
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from upath import UPath
 
-from doctor_sun.data import corpus, curation, exact_duplicates
+from doctor_sun.data import curation, exact_duplicates
 from doctor_sun.data.curation import CurateConfig
 from doctor_sun.data.embeddings import EncoderConfig
 from doctor_sun.data.exact_duplicates import ExactDuplicatesConfig
@@ -17,9 +17,10 @@ from doctor_sun.data.ingest import IngestConfig, ingest, read_rows
 from doctor_sun.data.ledger import Ledger, read_ledger
 from doctor_sun.data.near_duplicates import NearDuplicatesConfig
 from doctor_sun.data.packaged_encoder import encoder_folder
-from doctor_sun.data.plants import PlantRates
 from doctor_sun.data.rows import rows_after
 from doctor_sun.data.selection import SelectionConfig
+from doctor_sun.data.tiny import corpus
+from doctor_sun.data.tiny.plants import PlantRates
 from doctor_sun.errors import InputError
 from doctor_sun.records import check_sample, text_of
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from doctor_sun.data.embeddings import EncoderConfig, embed
 from doctor_sun.data.near_duplicates import _Keeper, near_pairs
 from doctor_sun.data.packaged_encoder import dequantise, encoder_folder
-from doctor_sun.data.sources.gnuhealth_terms import load_terms
+from doctor_sun.data.tiny.gnuhealth_terms import load_terms
 
 
 def unit_vectors(count: int, width: int, seed: int) -> NDArray[np.float32]:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from doctor_sun.data.outlines import Outlines, draw_outlines, load_outlines, separate_lungs
-from doctor_sun.data.phantom import (
+from doctor_sun.data.tiny.outlines import Outlines, draw_outlines, load_outlines, separate_lungs
+from doctor_sun.data.tiny.phantom import (
     HELD_OUT_CELLS,
     TRAINED_CELLS,
     ZONES,
@@ -19,7 +19,7 @@ from doctor_sun.data.phantom import (
     encode,
     render,
 )
-from doctor_sun.data.phantom_language import KINDS, WORDS, ask, caption, kinds_for, options_of
+from doctor_sun.data.tiny.phantom_language import KINDS, WORDS, ask, caption, kinds_for, options_of
 from doctor_sun.records import image_key
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from doctor_sun.data.privacy import KINDS, find_identifiers, mask
-from doctor_sun.data.synthetic_identifiers import resident_id, sentence_with_identifiers
+from doctor_sun.data.tiny.synthetic_identifiers import resident_id, sentence_with_identifiers
 
 FOUND = [
     ("zh", "联系电话13812345678已登记", [("PHONE", "13812345678")]),

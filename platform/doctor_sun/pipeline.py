@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 
 from doctor_sun.cluster import connect
 from doctor_sun.config import JobConfig, load
-from doctor_sun.data import corpus, curation
-from doctor_sun.data.phantom import NORMAL
+from doctor_sun.data import curation
+from doctor_sun.data.tiny import corpus
+from doctor_sun.data.tiny.phantom import NORMAL
 from doctor_sun.errors import InputError
 from doctor_sun.evaluation import evaluate
 from doctor_sun.serving import endpoint

@@ -36,10 +36,10 @@ from doctor_sun.data.ledger import SCHEMA as LEDGER_SCHEMA
 from doctor_sun.data.ledger import Ledger, StepResult, read_ledger
 from doctor_sun.data.near_duplicates import NearDuplicatesConfig
 from doctor_sun.data.perplexity import PerplexityConfig
-from doctor_sun.data.planted_truth import read_truth, score
 from doctor_sun.data.privacy import PrivacyConfig
 from doctor_sun.data.rows import rows_after, tables
 from doctor_sun.data.selection import SelectionConfig
+from doctor_sun.data.tiny.planted_truth import read_truth, score
 from doctor_sun.errors import InputError
 from doctor_sun.records import SCHEMA, to_table
 from doctor_sun.runs import Step

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from doctor_sun.data.ledger import Stage
-from doctor_sun.data.planted_truth import CONTROL, STEP_OF
+from doctor_sun.data.tiny.planted_truth import CONTROL, STEP_OF
 from doctor_sun.reports.html import Section, Table, page
 from doctor_sun.reports.plots import COLOURS, embedded, new_figure
 

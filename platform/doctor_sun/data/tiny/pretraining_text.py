@@ -5,14 +5,14 @@ from typing import cast
 
 import pyarrow as pa
 
-from doctor_sun.data.phantom import TRAINED_CELLS
-from doctor_sun.data.phantom_language import caption
-from doctor_sun.data.sources.disease_knowledge import DiseaseKnowledge, statements
-from doctor_sun.data.sources.general_images import plain_caption
-from doctor_sun.data.sources.general_text import GeneralText
-from doctor_sun.data.sources.gnuhealth_terms import GnuHealthTerms
-from doctor_sun.data.sources.openi_reports import OpenIReports
-from doctor_sun.data.sources.source import Source, rng_for
+from doctor_sun.data.tiny.disease_knowledge import DiseaseKnowledge, statements
+from doctor_sun.data.tiny.general_images import plain_caption
+from doctor_sun.data.tiny.general_text import GeneralText
+from doctor_sun.data.tiny.gnuhealth_terms import GnuHealthTerms
+from doctor_sun.data.tiny.openi_reports import OpenIReports
+from doctor_sun.data.tiny.phantom import TRAINED_CELLS
+from doctor_sun.data.tiny.phantom_language import caption
+from doctor_sun.data.tiny.source import Source, rng_for
 from doctor_sun.records import Language
 
 SCHEMA = pa.schema([("text", pa.string()), ("language", pa.string()), ("source", pa.string())])

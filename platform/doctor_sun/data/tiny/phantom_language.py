@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from doctor_sun.data.phantom import FINDINGS, NORMAL, SIDES, ZONES, Cell
+from doctor_sun.data.tiny.phantom import FINDINGS, NORMAL, SIDES, ZONES, Cell
 from doctor_sun.records import Language
 
 Kind = Literal["abnormality", "side", "zone", "yes_no"]

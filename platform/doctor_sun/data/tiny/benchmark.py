@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from doctor_sun.data.outlines import Outlines
-from doctor_sun.data.phantom import (
+from doctor_sun.data.tiny.outlines import Outlines
+from doctor_sun.data.tiny.phantom import (
     HELD_OUT_CELLS,
     TRAINED_CELLS,
     Cell,
@@ -21,8 +21,8 @@ from doctor_sun.data.phantom import (
     encode,
     render,
 )
-from doctor_sun.data.phantom_language import KINDS, Item, Kind, ask
-from doctor_sun.data.sources.source import rng_for, seed_for
+from doctor_sun.data.tiny.phantom_language import KINDS, Item, Kind, ask
+from doctor_sun.data.tiny.source import rng_for, seed_for
 from doctor_sun.records import Language, image_key, sha256
 
 SCHEMA = pa.schema(

@@ -13,9 +13,9 @@ from xml.etree import ElementTree
 import numpy as np
 
 from doctor_sun.data.assets import read_member
-from doctor_sun.data.phantom import TRAINED_CELLS
-from doctor_sun.data.phantom_language import caption
-from doctor_sun.data.sources.source import Sample, dialogue, ranked, rng_for
+from doctor_sun.data.tiny.phantom import TRAINED_CELLS
+from doctor_sun.data.tiny.phantom_language import caption
+from doctor_sun.data.tiny.source import Sample, dialogue, ranked, rng_for
 from doctor_sun.records import make_sample
 
 PACKAGE = "torchxrayvision"

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from doctor_sun.data.phantom import encode
-from doctor_sun.data.sources.source import Sample, Source, rng_for
-from doctor_sun.data.synthetic_identifiers import sentence_with_identifiers
+from doctor_sun.data.tiny.phantom import encode
+from doctor_sun.data.tiny.source import Sample, Source, rng_for
+from doctor_sun.data.tiny.synthetic_identifiers import sentence_with_identifiers
 from doctor_sun.records import make_sample, text_of
 
 TEXT_SOURCES = ("openi_reports", "disease_knowledge", "gnuhealth_terms", "general_text")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from doctor_sun.data.outlines import Outlines
+from doctor_sun.data.tiny.outlines import Outlines
 
 NORMAL = "normal"
 FINDINGS = (

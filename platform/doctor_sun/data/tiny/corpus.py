@@ -20,18 +20,18 @@ from upath import UPath
 
 from doctor_sun.cluster import connect
 from doctor_sun.config import JobConfig
-from doctor_sun.data import benchmark
-from doctor_sun.data.outlines import Outlines, load_outlines
-from doctor_sun.data.plants import PlantRates, make_plant, plan
-from doctor_sun.data.pretraining_text import pretraining_table
-from doctor_sun.data.sources.disease_knowledge import DiseaseKnowledge, load_diseases
-from doctor_sun.data.sources.general_images import GeneralImages
-from doctor_sun.data.sources.general_text import GeneralText, load_instructions
-from doctor_sun.data.sources.gnuhealth_terms import GnuHealthTerms, load_terms
-from doctor_sun.data.sources.openi_reports import OpenIReports, load_reports
-from doctor_sun.data.sources.phantom_captions import PhantomCaptions
-from doctor_sun.data.sources.phantom_vqa import PhantomQuestions
-from doctor_sun.data.sources.source import Source
+from doctor_sun.data.tiny import benchmark
+from doctor_sun.data.tiny.disease_knowledge import DiseaseKnowledge, load_diseases
+from doctor_sun.data.tiny.general_images import GeneralImages
+from doctor_sun.data.tiny.general_text import GeneralText, load_instructions
+from doctor_sun.data.tiny.gnuhealth_terms import GnuHealthTerms, load_terms
+from doctor_sun.data.tiny.openi_reports import OpenIReports, load_reports
+from doctor_sun.data.tiny.outlines import Outlines, load_outlines
+from doctor_sun.data.tiny.phantom_captions import PhantomCaptions
+from doctor_sun.data.tiny.phantom_vqa import PhantomQuestions
+from doctor_sun.data.tiny.plants import PlantRates, make_plant, plan
+from doctor_sun.data.tiny.pretraining_text import pretraining_table
+from doctor_sun.data.tiny.source import Source
 from doctor_sun.records import to_table
 from doctor_sun.runs import Step
 

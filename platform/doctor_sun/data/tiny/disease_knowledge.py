@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from doctor_sun.data.assets import read_member
-from doctor_sun.data.sources.source import Sample, dialogue, ranked, rng_for
+from doctor_sun.data.tiny.source import Sample, dialogue, ranked, rng_for
 from doctor_sun.records import Language, make_sample
 
 PACKAGE = "faker-healthcare-provider"

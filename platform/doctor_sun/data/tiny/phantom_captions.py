@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from doctor_sun.data.outlines import Outlines
-from doctor_sun.data.phantom import draw_phantom, encode, render
-from doctor_sun.data.phantom_language import INSTRUCTIONS, caption
-from doctor_sun.data.sources.source import Sample, dialogue, rng_for, seed_for
+from doctor_sun.data.tiny.outlines import Outlines
+from doctor_sun.data.tiny.phantom import draw_phantom, encode, render
+from doctor_sun.data.tiny.phantom_language import INSTRUCTIONS, caption
+from doctor_sun.data.tiny.source import Sample, dialogue, rng_for, seed_for
 from doctor_sun.records import Language, make_sample
 
 

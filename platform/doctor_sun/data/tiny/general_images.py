@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from doctor_sun.data.phantom import encode
-from doctor_sun.data.sources.source import Sample, dialogue, rng_for, seed_for
+from doctor_sun.data.tiny.phantom import encode
+from doctor_sun.data.tiny.source import Sample, dialogue, rng_for, seed_for
 from doctor_sun.records import Language, make_sample
 
 COLOURS = {

@@ -1,0 +1,1 @@
+"""The tiny preset's corpus: packaged and rendered data sets with planted faults, in minutes."""
