@@ -23,7 +23,7 @@ $(VENV)/.installed: $(LOCK) requirements/torch.txt pyproject.toml scripts/cpu_to
 	touch $@
 
 demo: setup
-	$(BIN)/python jobs/pipeline.py --output $(RUN)
+	$(BIN)/python jobs/pipeline.py --output $(RUN) $(if $(ROWS),--rows $(ROWS))
 
 test: setup lint
 	$(BIN)/python -m pytest
@@ -38,6 +38,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 bench: demo
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements/benchmarks.txt
 	for benchmark in benchmarks/[a-z]*.py; do $(BIN)/python $$benchmark --quick || exit 1; done
 
 serve: setup

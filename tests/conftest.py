@@ -1,11 +1,18 @@
 """Fixtures that several test files share."""
 
+import os
 import socket
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from doctor_sun.cluster import connect
+
+# CI tries the same examples every time; new ones are found, and kept, where there is time to look.
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("here", deadline=None)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
 @pytest.fixture(scope="session")
