@@ -90,17 +90,21 @@ def make_sample(
     split: str = "train",
     parents: Sequence[str] = (),
     made_by: str = "",
+    decode: bool = True,
 ) -> dict[str, Any]:
     """A complete sample: computes its id and its images' keys, checks it.
+
+    `decode=False` leaves `image_keys` empty for whoever decodes the images anyway; the id then
+    stands on their files' hashes instead of their pixels'.
 
     Raises:
         ValueError: an enumerated column has another value, or `<image>` marks and images differ.
         OSError: an image cannot be decoded.
     """
-    keys = [image_key(encoded) for encoded in images]
+    keys = [image_key(encoded) for encoded in images] if decode else []
     content = json.dumps([[t["role"], t["text"]] for t in turns], ensure_ascii=False)
     sample: dict[str, Any] = {
-        "id": sha256(source, source_key, content, *keys),
+        "id": sha256(source, source_key, content, *(keys if decode else map(sha256, images))),
         "source": source,
         "source_key": source_key,
         "split": split,
