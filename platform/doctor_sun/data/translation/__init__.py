@@ -1,0 +1,1 @@
+"""Translation of curated samples, English to Chinese: ask a model, check, judge, review."""

@@ -1,0 +1,115 @@
+"""A model folder on the cluster in place of an endpoint: `ray.data.llm`'s vLLM processor."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray.data
+from upath import UPath
+
+from doctor_sun.data.translation.answers import Segment
+from doctor_sun.data.translation.asking import DONE, Ask
+from doctor_sun.data.translation.chat_client import Answer
+from doctor_sun.errors import InputError
+from doctor_sun.vllm_engine import GIB, EngineConfig, engine_environment
+
+
+@dataclass(kw_only=True)
+class LocalModelConfig:
+    """A language model folder (Hugging Face, with a chat template) and how vLLM runs it."""
+
+    folder: str | None = None
+    """The folder, readable on every node; none asks the endpoint."""
+
+    engine: EngineConfig = field(default_factory=lambda: EngineConfig(max_model_len=8192))
+    """How vLLM runs it."""
+
+    batch: int = 64
+    """Requests that are sent to an engine at a time and stored together."""
+
+    replicas: int = 1
+    """Engines side by side."""
+
+
+def engine_arguments(config: EngineConfig, folder: Path) -> dict[str, Any]:
+    """vLLM's engine arguments for a language model's folder.
+
+    Raises:
+        InputError: there is no model in the folder.
+    """
+    file = folder / "config.json"
+    if not file.is_file():
+        raise InputError(f"local.folder: {folder} holds no model (no config.json)")
+    limit = json.loads(file.read_text(encoding="utf-8")).get("max_position_embeddings")
+    arguments: dict[str, Any] = {
+        "dtype": config.dtype,
+        "max_model_len": min(config.max_model_len, limit or config.max_model_len),
+        "max_num_seqs": config.max_num_seqs,
+        "enforce_eager": config.eager,
+        "tensor_parallel_size": max(1, config.gpus),
+        "disable_log_stats": True,
+    }
+    if config.kv_cache_gib is not None:
+        arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * GIB)
+    return arguments
+
+
+def local_asker(config: LocalModelConfig, answers: UPath) -> Ask:
+    """Ask a model folder through vLLM engines on the cluster."""
+    from ray.data.llm import build_processor, vLLMEngineProcessorConfig
+
+    folder = Path(str(config.folder)).expanduser().absolute()
+    processor = build_processor(
+        vLLMEngineProcessorConfig(
+            model_source=str(folder),
+            engine_kwargs=engine_arguments(config.engine, folder),
+            runtime_env={"env_vars": engine_environment(config.engine)},
+            batch_size=config.batch,
+            concurrency=config.replicas,
+            accelerator_type=None,
+            should_continue_on_error=True,
+            log_engine_metrics=False,
+        ),
+        preprocess=_prompt,
+        postprocess=_said,
+    )
+    store = str(answers)
+
+    def stored(batch: pa.Table) -> pa.Table:
+        rows = batch.to_pylist()
+        segment = Segment(UPath(store), [row["key"] for row in rows])
+        for row in rows:
+            if not row["error"] and row["key"] not in segment.known:
+                names = ("text", "finish", "prompt_tokens", "completion_tokens")
+                segment.add(row["key"], Answer(**{name: row[name] for name in names}))
+        segment.close()
+        return batch.select(DONE.names).cast(DONE)
+
+    def ask(asks: ray.data.Dataset) -> ray.data.Dataset:
+        return processor(asks).map_batches(stored, batch_format="pyarrow", batch_size=config.batch)
+
+    return ask
+
+
+def _prompt(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of `ASKS` as the processor wants it."""
+    body = json.loads(row["body"])
+    sampling = {"temperature": body["temperature"], "max_tokens": body["max_tokens"]}
+    return {"messages": body["messages"], "sampling_params": sampling, "key": row["key"]}
+
+
+def _said(row: dict[str, Any]) -> dict[str, Any]:
+    """An answer, or the class of an error; the error's own words may quote the prompt."""
+    failed = bool(row.get("__inference_error__"))
+    made = int(row.get("num_generated_tokens") or 0)
+    cut = made >= int((row.get("sampling_params") or {}).get("max_tokens") or made + 1)
+    return {
+        "key": row["key"],
+        "error": "engine" if failed else "",
+        "text": str(row.get("generated_text") or ""),
+        "finish": "length" if cut else "stop",
+        "prompt_tokens": int(row.get("num_input_tokens") or 0),
+        "completion_tokens": made,
+    }

@@ -1,0 +1,500 @@
+"""The translating job against a real server: accounts, failures, kills, budget, review, checks."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import ray
+from upath import UPath
+
+from doctor_sun.data.ledger import ledger_table
+from doctor_sun.data.review import Queue
+from doctor_sun.data.translation.budget import BudgetConfig
+from doctor_sun.data.translation.chat_client import Answer, EndpointConfig
+from doctor_sun.data.translation.fluency import Scores, said_scores
+from doctor_sun.data.translation.glossary import Glossary, missing_terms, read_glossary
+from doctor_sun.data.translation.job import TranslateConfig, run
+from doctor_sun.data.translation.preservation import (
+    PreservationConfig,
+    all_findings,
+    findings,
+)
+from doctor_sun.data.translation.prompts import ModelConfig, said_translations
+from doctor_sun.data.translation.segments import layout
+from doctor_sun.errors import InputError
+from doctor_sun.records import check_sample, make_sample, to_table
+from tests.chat_server import ChatServer, Reply
+from tests.small_data import picture
+
+ROOT = Path(__file__).parent.parent
+KEY = "sk-never-to-be-seen"
+KEY_VARIABLE = "TEST_ENDPOINT_KEY"
+SECRET_TEXT = "kidney of case"
+
+
+def sample(number: int, **changes: Any) -> dict[str, Any]:
+    """An English sample whose text no other number has; every fifth is multiple choice."""
+    side = ("left", "right")[number % 2]
+    image = [picture(number)] if number % 7 == 0 else []
+    mark = "<image>\n" if image else ""
+    if number % 5 == 0:
+        question = f"Which side shows the nodule, case {number}?\nA. left\nB. right"
+        answer = f"{'AB'[number % 2]}. {side}"
+    else:
+        question = f"What is seen of case {number}?"
+        answer = f"The {side} {SECRET_TEXT} {number} shows a nodule of {number} mm."
+    turns = [{"role": "user", "text": mark + question}, {"role": "assistant", "text": answer}]
+    values: dict[str, Any] = {
+        "source": "reports",
+        "source_key": str(number),
+        "domain": "medical",
+        "language": "en",
+        "task": "vqa" if image else "instruction",
+        "turns": turns,
+        "images": image,
+    }
+    return make_sample(**(values | changes))
+
+
+def write_data(folder: Path, count: int, files: int = 2) -> str:
+    """English samples in several files, some Chinese and general ones among them."""
+    folder.mkdir(parents=True)
+    samples = [sample(number) for number in range(count)]
+    samples.append(sample(9000, language="zh"))
+    samples.append(sample(9001, domain="general"))
+    size = -(-len(samples) // files)
+    for at in range(files):
+        table = to_table(samples[at * size : (at + 1) * size])
+        pq.write_table(table, folder / f"part-{at:06d}.parquet")
+    return str(folder)
+
+
+def config_for(server: ChatServer, data: str, output: Path, **changes: Any) -> TranslateConfig:
+    endpoint: dict[str, Any] = {
+        "base_url": server.url,
+        "key_variable": KEY_VARIABLE,
+        "in_flight": 8,
+        "timeout": 2.0,
+        "attempts": 2,
+        "longest_wait": 2.0,
+    }
+    values: dict[str, Any] = {
+        "data": data,
+        "output": str(output),
+        "domain": "medical",
+        "model": ModelConfig(model="m", max_tokens=200),
+        "endpoint": EndpointConfig(**(endpoint | changes.pop("endpoint", {}))),
+    }
+    return TranslateConfig(**(values | changes))
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+
+
+def outcome(output: Path) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Translated samples by their parent's id, ledger entries by id; each row stands once."""
+    samples = [
+        row for f in (output / "data").glob("*.parquet") for row in pq.read_table(f).to_pylist()
+    ]
+    entries = ledger_table(str(output)).to_pylist()
+    translated = {row["parents"][0]: row for row in samples}
+    entered = {entry["id"]: entry for entry in entries}
+    assert len(translated) == len(samples)
+    assert len(entered) == len(entries)
+    assert not translated.keys() & entered.keys()
+    for row in samples:
+        check_sample(row)
+        assert row["language"] == "zh"
+        assert row["made_by"].startswith("translate m ")
+        assert row["id"] != row["parents"][0]
+    return translated, entered
+
+
+def secrets_in(folder: Path) -> list[str]:
+    """Files below a folder, review queue, answers and data aside, that hold a key or a text."""
+    allowed = ("review", "answers", "data", "steps")
+    found = []
+    for path in folder.rglob("*"):
+        if path.is_file() and path.relative_to(folder).parts[0] not in allowed:
+            content = path.read_bytes()
+            found += [str(path) for s in (KEY, SECRET_TEXT) if s.encode() in content]
+    return found
+
+
+@pytest.mark.slow
+def test_every_row_is_translated_once_whatever_happens_on_the_way(
+    ray_cluster: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of every tenth of the rows, one meets each kind of failure; then a second run, then force."""
+    kinds: dict[int, Reply] = {
+        0: Reply(status=500, body=f'{{"error": "{SECRET_TEXT}"}}'),
+        1: Reply(status=429, body="{}", headers={"Retry-After": "0.3"}),
+        2: Reply(body=f"<html>{SECRET_TEXT}</html>"),
+        3: Reply(drop=True),
+        4: Reply(delay=9),
+    }
+    well = False
+
+    def script(content: str, before: int) -> Reply | None:
+        """Kinds 0 to 4 pass after one failure; case 23 and 44 never work until `well`."""
+        number = case_of(content)
+        if number in (23, 44) and not well and "translation" not in content:
+            return Reply(status=500) if number == 23 else kinds[2]
+        return None if before else kinds.get(number % 10)
+
+    data = write_data(tmp_path / "in", 60)
+    with ChatServer(script, key=KEY, latency=0.01) as server:
+        config = config_for(server, data, tmp_path / "out")
+        manifest = run(config)
+        translated, entered = outcome(tmp_path / "out")
+        ids = {number: sample(number)["id"] for number in range(60)}
+        assert {entered[ids[23]]["reason"], entered[ids[44]]["reason"]} == {
+            "no answer: http 500",
+            "no answer: not JSON",
+        }
+        assert set(entered) == {ids[23], ids[44]}
+        assert set(translated) == set(ids.values()) - set(entered)
+        assert manifest["counts"] == {"rows_in": 60, "translated": 58, "dropped": 2, "review": 0}
+        assert server.most_in_flight <= 8
+        assert max(server.answered.values()) == 1
+        asked = server.asked.total()
+
+        assert run(config) == manifest
+        assert "reused" in capfd.readouterr().out
+        assert server.asked.total() == asked  # a second identical call asks nothing
+
+        well = True
+        run(config_for(server, data, tmp_path / "out", force=True))
+        translated, entered = outcome(tmp_path / "out")
+        assert set(translated) == set(ids.values())
+        assert server.asked.total() == asked + 2 + 2 * 2  # judgements work at the second attempt
+        assert max(server.answered.values()) == 1
+
+    choice = translated[ids[5]]
+    assert [turn["text"] for turn in choice["turns"]] == [
+        "哪侧显示结节，病例5？\nA. 左\nB. 右",
+        "B. 右",
+    ]
+    shown = translated[ids[7]]
+    assert shown["turns"][0]["text"].startswith("<image>\n")
+    assert shown["images"] == sample(7)["images"]
+    logs = Path(ray._private.worker._global_node.get_session_dir_path()) / "logs"
+    said = capfd.readouterr()
+    assert not secrets_in(tmp_path / "out")
+    for secret in (KEY, SECRET_TEXT):
+        assert secret not in said.out + said.err
+        for log in logs.rglob("*"):
+            assert not log.is_file() or secret.encode() not in log.read_bytes(), log
+
+
+def case_of(content: str) -> int:
+    """The number of the sample that a request is about."""
+    return int("".join(c for c in content.split("case ", 1)[1][:5] if c.isdigit()))
+
+
+@pytest.mark.slow
+def test_a_refused_key_stops_the_job_at_once(ray_cluster: None, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "in", 200, files=1)
+    with ChatServer(key="another", latency=0.01) as server:
+        with pytest.raises(InputError, match="refused the key") as caught:
+            run(config_for(server, data, tmp_path / "out"))
+        assert server.asked.total() <= 2 * 8
+    assert KEY_VARIABLE in str(caught.value)
+    assert KEY not in str(caught.value)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+@pytest.mark.slow
+def test_the_budget_is_not_overstepped_and_a_higher_one_goes_on(
+    ray_cluster: None, tmp_path: Path
+) -> None:
+    data = write_data(tmp_path / "in", 40)
+    with ChatServer(key=KEY) as server:
+
+        def budget(tokens: int) -> TranslateConfig:
+            capped = BudgetConfig(most_tokens=tokens)
+            return config_for(server, data, tmp_path / "out", budget=capped)
+
+        with pytest.raises(InputError, match="budget is spent"):
+            run(budget(12_000))
+        first = server.asked.total()
+        used = used_tokens(tmp_path / "out" / "answers")
+        assert 6_000 < used <= 12_000
+        with pytest.raises(InputError, match="budget is spent"):
+            run(budget(12_000))
+        assert server.asked.total() <= first + 1
+        run(budget(10**7))
+        assert max(server.asked.values()) == 1
+    assert len(outcome(tmp_path / "out")[0]) == 40
+
+
+def used_tokens(answers: Path) -> int:
+    lines = [json.loads(line) for f in answers.glob("*.jsonl") for line in f.open()]
+    return sum(line["prompt_tokens"] + line["completion_tokens"] for line in lines)
+
+
+@pytest.mark.slow
+def test_a_killed_job_pays_nothing_twice(tmp_path: Path) -> None:
+    """`kill -9` of the job and its Ray cluster in the middle, then the same command again."""
+    data = write_data(tmp_path / "in", 160)
+    output = tmp_path / "out"
+    with ChatServer(key=KEY, latency=0.1) as server:
+        command = [
+            *(sys.executable, str(ROOT / "jobs" / "translate.py"), "--data", data),
+            *("--output", str(output), "--domain", "medical", "--model.model", "m"),
+            *("--endpoint.base_url", server.url, "--endpoint.key_variable", KEY_VARIABLE),
+            *("--endpoint.in_flight", "8"),
+        ]
+        environment = {**os.environ, KEY_VARIABLE: KEY}
+        with (tmp_path / "first.log").open("wb") as log:
+            job = subprocess.Popen(
+                command, stdout=log, stderr=log, env=environment, cwd=ROOT, start_new_session=True
+            )
+            wait_for(lambda: server.answered.total() >= 50, job)
+            os.killpg(job.pid, signal.SIGKILL)
+            job.wait()
+        time.sleep(1.0)  # what was under way when it died
+        answered, stored = Counter(server.answered), stored_lines(output / "answers")
+        assert 50 <= len(answered) < 160
+        assert len(stored) >= len(answered) - 8
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert "resuming" in done.stdout
+        twice = [content for content, times in server.answered.items() if times > 1]
+        assert len(twice) <= 8  # in flight at the kill: answered, but nobody was there to hear it
+        assert len(stored_lines(output / "answers")) == len(set(stored_lines(output / "answers")))
+    translated, entered = outcome(output)
+    assert len(translated) == 160
+    assert not entered
+    for said in (done.stdout, done.stderr, (tmp_path / "first.log").read_text()):
+        assert KEY not in said
+        assert SECRET_TEXT not in said
+
+
+def stored_lines(answers: Path) -> list[str]:
+    """Keys of all complete lines."""
+    lines = [line for f in answers.glob("*.jsonl") for line in f.read_bytes().split(b"\n")[:-1]]
+    return [json.loads(line)["key"] for line in lines]
+
+
+def wait_for(condition: Any, job: "subprocess.Popen[bytes]", seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert job.poll() is None, "the job ended early"
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_decisions_are_applied_by_the_next_run(ray_cluster: None, tmp_path: Path) -> None:
+    """Held rows are accepted, edited or rejected by a person; what nobody decided stays held."""
+
+    def script(content: str, before: int) -> Reply | None:
+        if "translation" in content:
+            score = {1: 2, 2: 3, 3: 1, 4: 3}.get(case_of(content), 5)
+            said = json.dumps({"fluency": score, "adequacy": 5})
+            return answered_with(said if case_of(content) != 6 else "fluent enough")
+        return None
+
+    data = write_data(tmp_path / "in", 12)
+    output = tmp_path / "out"
+    ids = {sample(number)["id"]: number for number in range(12)}
+    with ChatServer(script, key=KEY) as server:
+        config = config_for(server, data, output)
+        run(config)
+        translated, entered = outcome(output)
+        held = {ids[id]: entry for id, entry in entered.items()}
+        assert {n: e["verdict"] for n, e in held.items()} == dict.fromkeys(
+            (1, 2, 3, 4, 6), "review"
+        )
+        assert held[6]["reason"] == "judge: not JSON"
+        assert held[1]["reason"] == "judge: fluency"
+        queue_file = output / "review" / "queue.jsonl"
+        assert queue_file.stat().st_mode & 0o777 == 0o600
+        queue = Queue(UPath(output), "reader")
+        place = {ids[item["id"]]: number for number, item in enumerate(queue.items)}
+        assert set(place) == set(held)
+        queue.decide(place[1], "accept", None)
+        queue.decide(place[2], "edit", ["改过的问题？", "右肾有2毫米的结节。"])
+        queue.decide(place[3], "accept", None)
+        queue.decide(place[3], "reject", None)  # the last decision counts
+        asked = server.asked.total()
+
+        run(config)
+        assert server.asked.total() == asked
+        translated, entered = outcome(output)
+        assert {ids[id] for id in entered} == {3, 4, 6}
+        by_number = {ids[id]: entry for id, entry in entered.items()}
+        assert by_number[3]["verdict"] == "dropped"
+        assert by_number[3]["reason"] == "rejected in review"
+        assert json.loads(by_number[3]["evidence"])["reviewer"] == "reader"
+        by_number = {ids[id]: row for id, row in translated.items()}
+        assert by_number[2]["turns"][1]["text"] == "右肾有2毫米的结节。"
+        assert by_number[2]["made_by"].endswith(" edited")
+        assert {ids[item["id"]] for item in Queue(UPath(output), "r").items} == {4, 6}
+
+        run(config_for(server, data, output, model=ModelConfig(model="m", max_tokens=300)))
+        assert {ids[id] for id in outcome(output)[1]} == {
+            3,
+            4,
+            6,
+        }  # kept over another configuration
+
+
+def answered_with(text: str) -> Reply:
+    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    return Reply(body=json.dumps({"choices": [choice], "usage": {}}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": ModelConfig()}, "model.model is not set"),
+        ({"endpoint": {"base_url": ""}}, "endpoint.base_url is not set"),
+        ({"endpoint": {"actors": 9}}, "endpoint.actors"),
+        ({"endpoint": {"key_variable": "NOT_SET_ANYWHERE"}}, "NOT_SET_ANYWHERE"),
+    ],
+)
+def test_a_wrong_configuration_is_one_clear_error(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        run(config_for(ChatServer(), str(tmp_path), tmp_path / "out", **changes))
+
+
+def turns_of(*texts: str) -> list[dict[str, str]]:
+    return [{"role": ("user", "assistant")[at % 2], "text": text} for at, text in enumerate(texts)]
+
+
+@pytest.mark.parametrize(
+    ("turns", "segments"),
+    [
+        (turns_of("<image>\nWhere is it?", "left"), ["Where is it?", "left"]),
+        (turns_of("Size? <image>", "5"), ["Size?"]),
+        (turns_of("Which?\nA. left\nB. right", "B"), ["Which?", "left", "right"]),
+        (turns_of("Which? (A) left (B) right", "(B) right"), ["Which?", "left", "right"]),
+        (turns_of("Which?\nA: left lung; B: right lung;", "Right lung."),
+         ["Which?", "left lung", "right lung"]),
+        (turns_of("Which?\nA. left\nB. right", "It's B"), ["Which?", "left", "right", "It's B"]),
+        (turns_of("Vitamin A. is it good?", "yes", "And B?", "yes"),
+         ["Vitamin A. is it good?", "yes", "And B?"]),
+    ],
+)  # fmt: skip
+def test_a_conversation_is_taken_apart_and_put_together(
+    turns: Sequence[dict[str, str]], segments: list[str]
+) -> None:
+    laid = layout(turns)
+    assert laid.segments == segments
+    same = laid.rebuild(laid.segments)
+    for one, other in zip(same, turns, strict=True):
+        assert one["text"].rstrip(".").casefold() == other["text"].rstrip(".").casefold()
+    marked = laid.rebuild([f"<{number}>" for number in range(len(segments))])
+    assert [t["text"].count("<image>") for t in marked] == [
+        t["text"].count("<image>") for t in turns
+    ]
+
+
+FAITHFUL = [
+    ("The left lung shows a 5 mm nodule.", "左肺见一枚5毫米结节。"),
+    ("No pleural effusion is seen.", "未见胸腔积液。"),
+    ("Two nodules measuring 3 x 4 cm in the right lobe.", "右叶可见两个结节，大小3×4厘米。"),
+    ("Is there a fracture?", "是否有骨折？"),
+    ("No", "否"),
+    ("Bilateral pleural effusions, no fever.", "双侧胸腔积液，无发热。"),
+    ("The heart is irregular in shape.", "心脏形状不规则。"),
+    ("Atelectasis in the lower left lobe.", "左下叶肺不张。"),
+    ("Aspirin 100 mg daily for two weeks.", "阿司匹林每日100毫克，持续两周。"),
+    ("A 65-year-old man with a 3-month history of cough.", "65岁男性，咳嗽病史3个月。"),
+    ("The T2-weighted MRI shows high signal at L4-L5.", "T2加权MRI显示L4-L5高信号。"),
+    ("Both lungs are clear.", "双肺清晰。"),
+    ("WBC count is 12,000 per microliter.", "白细胞计数为每微升1.2万。"),
+    ("Approximately 5 cm in size", "大小约5厘米左右"),
+    ("No evidence of pneumothorax. The heart is normal.", "无气胸证据。心脏正常。"),
+    ("Grade 2 tumor, 2-3 cm", "2级肿瘤，2至3厘米"),
+    ("The tricuspid valve is unremarkable.", "三尖瓣未见异常。"),
+    ("Take one tablet twice daily.", "每日两次，每次一片。"),
+    ("Denies chest pain and has not smoked for 10 years", "否认胸痛，已10年未吸烟"),
+]
+UNFAITHFUL = [
+    ("The left lung shows a 5 mm nodule.", "右肺见一枚5毫米结节。", "sides"),
+    ("Left effusion and right nodule", "右侧积液和左侧结节", "sides"),
+    ("Bilateral effusions.", "胸腔积液。", "sides"),
+    ("Effusions are seen in the lung.", "双侧胸腔积液。", "sides"),
+    ("The left lung shows a 5 mm nodule.", "左肺见一枚5厘米结节。", "numbers"),
+    ("The left lung shows a 5 mm nodule.", "左肺见一枚结节。", "numbers"),
+    ("The lung shows a nodule.", "肺内见一枚5毫米结节。", "numbers"),
+    ("Aspirin 100 mg", "阿司匹林10毫克", "numbers"),
+    ("Two nodules.", "三个结节。", "numbers"),
+    ("Take one tablet twice daily.", "每日三次，每次一片。", "numbers"),
+    ("No pleural effusion is seen.", "可见胸腔积液。", "negations"),
+    ("Pleural effusion is seen.", "未见胸腔积液。", "negations"),
+    ("No", "是", "negations"),
+    ("The heart is normal in size", "The heart is normal in size", "untranslated"),
+    ("The heart is normal in size and shape", "心脏的 size and shape 正常", "untranslated"),
+    ("Acute appendicitis", "好的，翻译如下：急性阑尾炎", "not a translation"),
+    ("Acute appendicitis", "抱歉，我无法翻译", "not a translation"),
+    ("B. left", "A. 左", "options"),
+    ("The liver shows a large mass in this segment with enhancement", "肝", "length"),
+]
+
+
+@pytest.mark.parametrize(("source", "translation"), FAITHFUL)
+def test_faithful_translations_pass(source: str, translation: str) -> None:
+    assert findings(source, translation, PreservationConfig()) == []
+
+
+@pytest.mark.parametrize(("source", "translation", "finding"), UNFAITHFUL)
+def test_what_was_not_kept_is_found(source: str, translation: str, finding: str) -> None:
+    assert finding in findings(source, translation, PreservationConfig())
+
+
+def test_options_that_became_one_are_found() -> None:
+    texts = (["which?", "kidney", "renal"], ["哪个？", "肾", "肾。"])
+    assert all_findings(*texts, [[1, 2]], PreservationConfig()) == ["options"]
+
+
+def said(text: str, finish: str = "stop") -> Answer:
+    return Answer(text=text, finish=finish, prompt_tokens=1, completion_tokens=1)
+
+
+def test_only_a_whole_answer_is_a_translation() -> None:
+    assert said_translations(said('{"segments": ["左", " 右 "]}'), 2) == ["左", "右"]
+    assert said_translations(said('```json\n{"segments": ["左"]}\n```'), 1) == ["左"]
+    assert said_translations(said('{"segments": ["左"]}'), 2) == "other number of texts"
+    assert said_translations(said('{"segments": ["左", ""]}'), 2) == "not JSON"
+    assert said_translations(said("左"), 1) == "not JSON"
+    assert said_translations(said('{"segments": ["左"]}', "length"), 1) == "cut at max_tokens"
+
+
+@pytest.mark.parametrize(
+    "text", ["5", "{}", '{"fluency": 5}', '{"fluency": "5", "adequacy": 5}',
+             '{"fluency": 6, "adequacy": 5}', '{"fluency": true, "adequacy": 5}']
+)  # fmt: skip
+def test_scores_that_cannot_be_read_are_no_scores(text: str) -> None:
+    assert isinstance(said_scores(said(text)), str)
+    assert said_scores(said('{"fluency": 4, "adequacy": 5}')) == Scores(4, 5)
+
+
+def test_terms_are_found_by_words_and_checked(tmp_path: Path) -> None:
+    (tmp_path / "terms.tsv").write_text("pleural effusion\t胸腔积液\nEffusion\t积液\n")
+    glossary = read_glossary(str(tmp_path / "terms.tsv"))
+    assert glossary.occurring("A large Pleural  effusion.") == {"pleural effusion": "胸腔积液"}
+    assert glossary.occurring("effusions") == {}
+    assert missing_terms({"pleural effusion": "胸腔积液"}, ["大量胸水"]) == ["pleural effusion"]
+    assert Glossary({}).occurring("anything") == {}
+    (tmp_path / "broken.tsv").write_text("one column\n")
+    with pytest.raises(InputError, match=r"broken\.tsv, line 1"):
+        read_glossary(str(tmp_path / "broken.tsv"))
