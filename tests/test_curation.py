@@ -13,15 +13,16 @@ from doctor_sun.data import curation, exact_duplicates
 from doctor_sun.data.curation import CurateConfig
 from doctor_sun.data.embeddings import EncoderConfig
 from doctor_sun.data.exact_duplicates import ExactDuplicatesConfig
-from doctor_sun.data.ingest import IngestConfig, ingest, read_rows
-from doctor_sun.data.ledger import Ledger, read_ledger
+from doctor_sun.data.ingest import IngestConfig, drop_repeated_ids, ingest, shards_of
+from doctor_sun.data.ledger import LINES, Ledger, ledger_table
 from doctor_sun.data.near_duplicates import NearDuplicatesConfig
 from doctor_sun.data.packaged_encoder import encoder_folder
-from doctor_sun.data.rows import rows_after
+from doctor_sun.data.rows import collect, rows_after
 from doctor_sun.data.selection import SelectionConfig
+from doctor_sun.data.sources import SourceConfig, open_source
 from doctor_sun.data.tiny import corpus
 from doctor_sun.data.tiny.plants import PlantRates
-from doctor_sun.errors import InputError
+from doctor_sun.errors import InputError, one_line_errors
 from doctor_sun.records import check_sample, text_of
 
 pytestmark = pytest.mark.slow
@@ -81,9 +82,8 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def raw_rows(folder: Path) -> list[dict[str, Any]]:
-    files = [file for file in folder.rglob("*") if file.suffix in (".parquet", ".jsonl")]
-    read = [read_rows(str(folder), str(file.relative_to(folder))) for file in files]
-    return [row for rows in read for _, row in rows if isinstance(row, dict)]
+    shards = shards_of([open_source(SourceConfig(kind="samples", path=str(folder)))])
+    return [row for shard in shards for _, row in shard.source.read(shard.name)]
 
 
 def test_every_row_is_accounted_for(raw: Path, curated: Path) -> None:
@@ -91,7 +91,7 @@ def test_every_row_is_accounted_for(raw: Path, curated: Path) -> None:
     steps = manifest["counts"]["steps"].values()
     for before, after in zip(list(steps)[:-1], list(steps)[1:], strict=True):
         assert before["out"] == before["in"] - before["dropped"] == after["in"]
-    ledger = read_ledger(str(curated)).to_pylist()
+    ledger = ledger_table(curated).to_pylist()
     dropped = [entry["id"] for entry in ledger if entry["verdict"] == "dropped"]
     kept = rows_of(curated / "data")
     source_ids = {row["id"] for row in raw_rows(raw / "raw")}
@@ -130,7 +130,7 @@ def test_no_identifier_is_left_and_none_is_in_the_ledger(raw: Path, curated: Pat
             value = said[span["turn"]][span["start"] : span["end"]]
             secrets.setdefault(row["id"], []).append(value)
     kept = {row["id"]: text_of(row["turns"]) for row in rows_of(curated / "data")}
-    ledger = json.dumps(read_ledger(str(curated)).to_pylist(), ensure_ascii=False)
+    ledger = json.dumps(ledger_table(curated).to_pylist(), ensure_ascii=False)
     assert len(secrets) >= 10
     for id, values in secrets.items():
         for value in values:
@@ -141,7 +141,7 @@ def test_no_identifier_is_left_and_none_is_in_the_ledger(raw: Path, curated: Pat
 def test_the_twin_of_a_removed_row_passed_that_step(curated: Path) -> None:
     twins: dict[str, set[str]] = {}
     dropped: dict[str, set[str]] = {}
-    for entry in read_ledger(str(curated)).to_pylist():
+    for entry in ledger_table(curated).to_pylist():
         twin = json.loads(entry["evidence"]).get("kept")
         if twin:
             twins.setdefault(entry["step"], set()).add(twin)
@@ -163,50 +163,83 @@ def test_stopping_and_resuming_repeats_nothing(raw: Path, tmp_path: Path) -> Non
     output, order = tmp_path / "curate", ["exact_duplicates", "charset", "selection"]
     assert curation.run(config_for(raw, output, order=order, stop_after="charset")) == {}
     assert not (output / "manifest.json").exists()
-    before = {file: file.stat().st_mtime_ns for file in (output / "ledger").glob("*")}
-    assert len(before) == 3
+    before = {file: file.stat().st_mtime_ns for file in (output / "ledger").rglob("*.parquet")}
+    assert len(list((output / "ledger").glob("*"))) == 4
     manifest = curation.run(config_for(raw, output, order=order))
     assert all(file.stat().st_mtime_ns == time for file, time in before.items())
     assert manifest["counts"]["rows_out"] == len(rows_of(output / "data"))
-    assert len(list((output / "ledger").glob("*"))) == 4
+    assert len(list((output / "ledger").glob("*"))) == 5
 
 
-def test_the_same_rows_are_kept_whatever_the_blocks(raw: Path, curated: Path) -> None:
-    """Duplicates decided again on one block, over other hash partitions, are the same."""
-    ledger = Ledger(UPath(curated))
-    assert ledger.resume("0-ingest")
-    rows = rows_after(ledger, str(curated / "steps" / "rows"), blocks=1)
-    exact = exact_duplicates.decide(rows, ExactDuplicatesConfig(partitions=5))
-    entries = pq.read_table(curated / "ledger" / "1-exact_duplicates.parquet").to_pylist()
-    assert sorted((d.id, d.evidence["kept"]) for d in exact.decisions) == [
-        (entry["id"], json.loads(entry["evidence"])["kept"]) for entry in entries
-    ]
+def take_in(folder: Path, output: Path, config: IngestConfig) -> Ledger:
+    """A ledger of the samples below a folder."""
+    ledger = Ledger(UPath(output))
+    shards = shards_of([open_source(SourceConfig(kind="samples", path=str(folder)))])
+    ledger.record("00-ingest", ingest(shards, ledger.thin, config), lambda: 0.0)
+    return ledger
 
 
-def test_a_malformed_line_names_file_and_row(raw: Path, tmp_path: Path, ray_cluster: None) -> None:
+def test_the_same_rows_are_kept_whatever_the_blocks(
+    raw: Path, curated: Path, tmp_path: Path
+) -> None:
+    """Duplicates decided again on one block, over other partitions, are the same."""
+    rows = rows_after(take_in(raw / "raw", tmp_path, IngestConfig())).repartition(1)
+    exact = exact_duplicates.decide(rows, ExactDuplicatesConfig(partitions=5), UPath(tmp_path))
+    again = [line for line in collect(exact.lines, LINES).to_pylist() if line["verdict"]]
+    entries = ledger_table(curated, ["02-exact_duplicates"]).to_pylist()
+    assert len(entries) > 5
+    assert sorted((line["id"], line["evidence"]) for line in again) == sorted(
+        (entry["id"], entry["evidence"]) for entry in entries
+    )
+
+
+def test_rows_as_they_came_in_do_not_stay(curated: Path) -> None:
+    assert not (curated / "steps" / "rows").exists()
+
+
+def test_a_malformed_line_names_file_and_row(
+    raw: Path, tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     good = next((raw / "raw" / "general_text").glob("*.jsonl")).read_text().splitlines()
     folder = tmp_path / "raw"
     folder.mkdir()
     (folder / "text.jsonl").write_text("\n".join([good[0], good[1], '{"id": "x", ', good[2]]))
-    with pytest.raises(InputError, match=r"text\.jsonl, row 3: malformed JSON"):
-        ingest(str(folder), UPath(tmp_path / "thin"), IngestConfig())
-    result = ingest(str(folder), UPath(tmp_path / "thin"), IngestConfig(on_bad_row="ledger"))
-    assert sum(result.seen.values()) == 4
-    assert [d.evidence["row"] for d in result.decisions] == [3]
-    ledger = Ledger(UPath(tmp_path))
-    assert ledger.record("0-ingest", result, 0.0).rows_out().total() == 3
+    with pytest.raises(SystemExit), one_line_errors():
+        take_in(folder, tmp_path / "stopped", IngestConfig())
+    assert "text.jsonl, row 3: malformed JSON" in capsys.readouterr().err.splitlines()[-1]
+    ledger = take_in(folder, tmp_path / "out", IngestConfig(on_bad_row="ledger"))
+    assert sum(ledger.stages[0].rows_in.values()) == 4
+    assert ledger.stages[0].rows_out().total() == 3
+    (entry,) = ledger_table(tmp_path / "out").to_pylist()
+    assert json.loads(entry["evidence"])["row"] == 3
+
+
+def test_a_repeated_id_is_dropped_wherever_it_stands(
+    raw: Path, tmp_path: Path, ray_cluster: None
+) -> None:
+    lines = next((raw / "raw" / "general_text").glob("*.jsonl")).read_text().splitlines()
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text("\n".join([*lines[:3], lines[1]]))
+    (folder / "b.jsonl").write_text("\n".join([lines[5], lines[0]]))
+    ledger = take_in(folder, tmp_path / "out", IngestConfig(on_bad_row="ledger"))
+    ledger.record("01-repeated_ids", drop_repeated_ids(rows_after(ledger)), lambda: 0.0)
+    left = [row["id"] for row in rows_after(ledger).iter_rows()]
+    assert sorted(left) == sorted(json.loads(lines[n])["id"] for n in (0, 1, 2, 5))
+    assert [stage.by_source("dropped").total() for stage in ledger.stages] == [1, 1]
 
 
 def test_an_unreadable_picture_names_file_and_row(
-    raw: Path, tmp_path: Path, ray_cluster: None
+    raw: Path, tmp_path: Path, ray_cluster: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = next((raw / "raw" / "phantom_vqa").glob("rows*.parquet"))
     rows = pq.read_table(file).slice(0, 3).to_pylist()
     rows[1]["images"] = [rows[1]["images"][0][:200]]
     (tmp_path / "raw").mkdir()
     pq.write_table(corpus.to_table(rows), tmp_path / "raw" / "pictures.parquet")
-    with pytest.raises(InputError, match=r"pictures.parquet, row 2: unreadable image"):
-        ingest(str(tmp_path / "raw"), UPath(tmp_path / "thin"), IngestConfig())
+    with pytest.raises(SystemExit), one_line_errors():
+        take_in(tmp_path / "raw", tmp_path / "out", IngestConfig())
+    assert "pictures.parquet, row 2: unreadable image" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -216,6 +249,8 @@ def test_an_unreadable_picture_names_file_and_row(
         ({"order": ["charset", "charset"]}, "twice"),
         ({"order": ["perplexity"]}, "perplexity.model"),
         ({"raw": "/nowhere/at/all"}, "/nowhere/at/all"),
+        ({"raw": None}, "nothing to curate"),
+        ({"stop_after": "charsets"}, "nearest known key is 'charset'"),
     ],
 )
 def test_a_wrong_configuration_is_refused(

@@ -20,7 +20,7 @@ def find_input_error(error: BaseException | None) -> InputError | None:
     """The `InputError` inside an exception that crossed Ray, or None.
 
     Ray wraps what a worker raised: tasks in `RayTaskError.cause`, Data in `__cause__`, Train in
-    `worker_failures`.
+    `worker_failures`; where a data set is iterated over, only the worker's traceback is left.
     """
     seen: set[int] = set()
     pending = [error]
@@ -33,7 +33,14 @@ def find_input_error(error: BaseException | None) -> InputError | None:
             return current
         pending += [current.__cause__, current.__context__, getattr(current, "cause", None)]
         pending += list(getattr(current, "worker_failures", {}).values())
-    return None
+    lines = _marked(str(error))
+    return InputError(lines[-1]) if lines else None
+
+
+def _marked(text: str) -> list[str]:
+    """The messages of `InputError` in a worker's traceback."""
+    mark = f"{InputError.__module__}.{InputError.__name__}: "
+    return [line.removeprefix(mark) for line in text.splitlines() if line.startswith(mark)]
 
 
 @contextmanager
@@ -56,7 +63,5 @@ def _message(error: InputError) -> str:
     """The line that was raised: a Ray worker's copy also carries its traceback, and Ray Data's
     advice on retries after that.
     """
-    lines = str(error).strip().splitlines()
-    mark = f"{InputError.__module__}.{InputError.__name__}: "
-    marked = [line.removeprefix(mark) for line in lines if line.startswith(mark)]
-    return (marked or lines)[-1]
+    text = str(error).strip()
+    return (_marked(text) or text.splitlines())[-1]

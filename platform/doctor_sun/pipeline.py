@@ -33,6 +33,9 @@ class PipelineConfig(JobConfig):
     configs: str = "configs/tiny"
     """Folder with one YAML file a step, named after the step."""
 
+    rows: int | None = None
+    """Raw rows of the corpus, 1000 to millions; none takes what its file says."""
+
     serve: bool = True
     """Start the endpoint at the end and ask it a question."""
 
@@ -98,8 +101,10 @@ def configure(link: Link, config: PipelineConfig) -> Any:
         raise InputError(f"{config.configs} has no {file.name} for the step '{link.name}'")
     root = Path(config.output)
     paths = {key: str(root / path) for key, path in link.inputs.items()}
-    force = {"force": "true"} if config.force else {}
-    return load(link.config, str(file), output=str(root / link.name), **paths, **force)
+    more: dict[str, object] = {"force": "true"} if config.force else {}
+    if link.name == "corpus":
+        more["rows"] = config.rows
+    return load(link.config, str(file), output=str(root / link.name), **paths, **more)
 
 
 def run(config: PipelineConfig) -> dict[str, Any]:

@@ -1,14 +1,15 @@
 """From raw data sets to a curated one: the steps in order, the ledger, the report.
 
 Images are read twice only: when rows are ingested (checked) and when the result is written. In
-between the steps work on a thin table. Each finished step leaves its decisions on disk; a run that
-was interrupted goes on after the last finished step.
+between the steps work on thin rows. A step that has finished is not done again, nor is a part of
+one that judges each row alone: the same command goes on where a run was interrupted.
 """
 
+import json
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -22,27 +23,44 @@ from doctor_sun.cluster import connect
 from doctor_sun.config import JobConfig, unknown_key
 from doctor_sun.data import (
     charset,
+    decontamination,
     exact_duplicates,
+    image_duplicates,
     near_duplicates,
     perplexity,
     privacy,
+    repeated_sentences,
     selection,
 )
 from doctor_sun.data.charset import CharsetConfig
-from doctor_sun.data.curation_report import curation_page
+from doctor_sun.data.curation_report import ReportConfig, curation_page, gather
+from doctor_sun.data.data_card import data_card
+from doctor_sun.data.decontamination import DecontaminationConfig, write_exclusions
+from doctor_sun.data.decontamination.manifest import FILE as EXCLUSIONS
 from doctor_sun.data.exact_duplicates import ExactDuplicatesConfig
-from doctor_sun.data.ingest import IngestConfig, ingest, raw_files, read_rows
+from doctor_sun.data.image_duplicates import ImageDuplicatesConfig
+from doctor_sun.data.ingest import (
+    IngestConfig,
+    Shard,
+    checked_rows,
+    drop_repeated_ids,
+    ingest,
+    shards_of,
+)
 from doctor_sun.data.ledger import SCHEMA as LEDGER_SCHEMA
-from doctor_sun.data.ledger import Ledger, StepResult, read_ledger
+from doctor_sun.data.ledger import Ledger, Part, StepResult, ledger_table, read_ledger
 from doctor_sun.data.near_duplicates import NearDuplicatesConfig
 from doctor_sun.data.perplexity import PerplexityConfig
 from doctor_sun.data.privacy import PrivacyConfig
-from doctor_sun.data.rows import rows_after, tables
+from doctor_sun.data.repeated_sentences import RepeatedSentencesConfig
+from doctor_sun.data.rows import rows_after
 from doctor_sun.data.selection import SelectionConfig
+from doctor_sun.data.sources import SourceConfig, open_source
 from doctor_sun.data.tiny.planted_truth import read_truth, score
 from doctor_sun.errors import InputError
+from doctor_sun.files import write_parquet
 from doctor_sun.records import SCHEMA, to_table
-from doctor_sun.runs import Step
+from doctor_sun.runs import Step, remove_tree
 
 ROW_GROUP = 256
 MADE_BY = "curate"
@@ -54,8 +72,12 @@ class CurateConfig(JobConfig):
 
     not_in_result = ("stop_after",)
 
-    raw: str
-    """Folder of raw data sets: Parquet and JSON lines files by `records.SCHEMA`."""
+    raw: str | None = None
+    """Folder of samples: Parquet and JSON lines files by `records.SCHEMA`."""
+
+    sources: list[SourceConfig] = field(default_factory=list)
+    """Published data sets, each as its publisher ships it
+    (`python -m doctor_sun.data.sources` lists the kinds)."""
 
     order: list[str] = field(default_factory=lambda: list(STEPS))
     """The steps, each at most once; one that is left out is not done."""
@@ -65,6 +87,12 @@ class CurateConfig(JobConfig):
 
     exact_duplicates: ExactDuplicatesConfig = field(default_factory=ExactDuplicatesConfig)
     """Equal rows."""
+
+    image_duplicates: ImageDuplicatesConfig = field(default_factory=ImageDuplicatesConfig)
+    """Pictures that several rows show."""
+
+    repeated_sentences: RepeatedSentencesConfig = field(default_factory=RepeatedSentencesConfig)
+    """Sentences that stand twice in a row, or in many rows."""
 
     charset: CharsetConfig = field(default_factory=CharsetConfig)
     """Broken characters and scripts."""
@@ -78,8 +106,14 @@ class CurateConfig(JobConfig):
     near_duplicates: NearDuplicatesConfig = field(default_factory=NearDuplicatesConfig)
     """Rows that say nearly the same."""
 
+    decontamination: DecontaminationConfig = field(default_factory=DecontaminationConfig)
+    """Rows that give benchmark items away."""
+
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     """Ratios by source."""
+
+    report: ReportConfig = field(default_factory=ReportConfig)
+    """What the report shows."""
 
     truth: str | None = None
     """What was planted in the raw data (a corpus's `truth/planted.parquet`): the report then
@@ -89,15 +123,19 @@ class CurateConfig(JobConfig):
     """End after this step without a result, to be resumed; for inspection."""
 
 
-Decide = Callable[[ray.data.Dataset, Any], StepResult]
+Decide = Callable[[ray.data.Dataset, Any, UPath], StepResult]
 STEPS: Mapping[str, Decide] = {
     "exact_duplicates": exact_duplicates.decide,
+    "image_duplicates": image_duplicates.decide,
+    "repeated_sentences": repeated_sentences.decide,
     "charset": charset.decide,
     "privacy": privacy.decide,
     "perplexity": perplexity.decide,
     "near_duplicates": near_duplicates.decide,
+    "decontamination": decontamination.decide,
     "selection": selection.decide,
 }
+TAKING_IN = ("ingest", "repeated_ids")  # before every other step
 
 
 def check(config: CurateConfig) -> None:
@@ -107,120 +145,165 @@ def check(config: CurateConfig) -> None:
             raise InputError(unknown_key(name, list(STEPS), "order"))
     if len(set(config.order)) != len(config.order):
         raise InputError("order names a step twice")
-    if "perplexity" in config.order and config.perplexity.model is None:
+    if config.stop_after not in (None, *TAKING_IN, *config.order):
+        raise InputError(unknown_key(str(config.stop_after), config.order, "stop_after"))
+    needs_model = config.perplexity.scorer == "language_model" and config.perplexity.model is None
+    if "perplexity" in config.order and needs_model:
         raise InputError(
-            "perplexity.model is not set: name a causal language model's folder, or "
-            "leave 'perplexity' out of order"
+            "perplexity.model is not set: name a causal language model's folder, set "
+            "perplexity.scorer to ngram, or leave 'perplexity' out of order"
         )
+    decontamination.check(config.decontamination)
+    if not config.raw and not config.sources:
+        raise InputError("nothing to curate: set raw (a folder of samples) or sources")
+
+
+def all_sources(config: CurateConfig) -> list[SourceConfig]:
+    """The configured sources, the folder of samples among them."""
+    raw = [SourceConfig(kind="samples", path=config.raw)] if config.raw else []
+    return [*raw, *config.sources]
+
+
+def input_paths(config: CurateConfig) -> dict[str, str]:
+    """Everything that decides the result, by name."""
+    inputs = {source.name or source.kind: source.path for source in config.sources}
+    if len(inputs) < len(config.sources):
+        raise InputError("two sources have the same name; set sources.name")
+    named = {
+        "raw": config.raw,
+        "perplexity_model": config.perplexity.model,
+        "encoder": config.near_duplicates.encoder.folder,
+        "index": config.near_duplicates.index,
+        "truth": config.truth,
+        **{f"benchmark {name}": path for name, path in config.decontamination.benchmarks.items()},
+        **{f"held-out {name}": path for name, path in config.decontamination.own.items()},
+    }
+    return inputs | {name: path for name, path in named.items() if path}
 
 
 def run(config: CurateConfig) -> dict[str, Any]:
     """Curate the raw data into `config.output`; returns the manifest (empty when stopped early)."""
     check(config)
-    inputs = {"raw": config.raw}
-    named = (config.perplexity.model, config.near_duplicates.encoder.folder, config.truth)
-    for name, path in zip(("perplexity_model", "encoder", "truth"), named, strict=True):
-        if path:
-            inputs[name] = path
-    step = Step(config, "curate", inputs=inputs)
+    step = Step(config, "curate", inputs=input_paths(config))
     if step.reused:
         return step.manifest
+    shards = shards_of([open_source(source) for source in all_sources(config)])
     ledger = Ledger(step.folder)
     with connect(config.address):
-        for name in ("ingest", *config.order):
-            _do(name, config, ledger, step)
+        for number, name in enumerate((*TAKING_IN, *config.order)):
+            _do(f"{number:02d}-{name}", name, shards, config, ledger, step)
             if name == config.stop_after:
                 step.say(f"stopped after {name}; the same command without stop_after goes on")
                 return {}
-        written = write_result(config.raw, step.folder, ledger)
-    ledger.check_count("the written result", written)
-    planted = _report(config, step.folder, ledger)
-    return step.finish(
-        outputs=["data", "ledger", "review", "report.html"],
+        written = write_result(shards, step.folder, ledger)
+        ledger.check_count("the written result", written)
+        planted = _report(config, step, ledger)
+    outputs = ["data", "ledger", "review", "report.html", "README.md"]
+    for stage in ledger.stages:
+        if stage.step.endswith("-decontamination"):
+            work = step.folder / "steps" / stage.step
+            write_exclusions(step.folder, work, config.decontamination, stage.step)
+            outputs.append(EXCLUSIONS)
+    manifest = step.finish(
+        outputs=outputs,
         counts=_counts(ledger),
         figures={"planted": planted, **{s.step: dict(s.figures) for s in ledger.stages}},
     )
+    remove_tree(ledger.thin)  # the rows as they came in, identifiers and all
+    return manifest
 
 
-def _do(name: str, config: CurateConfig, ledger: Ledger, step: Step) -> None:
+def _do(
+    key: str, name: str, shards: Sequence[Shard], config: CurateConfig, ledger: Ledger, step: Step
+) -> None:
     """One step, or what it decided in an interrupted run."""
-    number = ["ingest", *config.order].index(name)
-    key = f"{number}-{name}"
     if ledger.resume(key):
         step.say(f"{name}: already done")
         return
     started = time.time()
-    thin = step.folder / "steps" / "rows"
+    finished = ledger.finished_parts(key)
+    if finished:
+        step.say(f"{name}: {len(finished)} parts already done")
+    work = step.folder / "steps" / key
     if name == "ingest":
-        result = ingest(config.raw, thin, config.ingest)
+        result = ingest(shards, ledger.thin, config.ingest, finished)
+    elif name == "repeated_ids":
+        result = drop_repeated_ids(rows_after(ledger, finished))
     else:
-        result = STEPS[name](rows_after(ledger, str(thin)), getattr(config, name))
-    stage = ledger.record(key, result, round(time.time() - started, 1))
-    changed = f"{sum(stage.dropped.values())} dropped, {sum(stage.edited.values())} edited"
-    step.say(f"{name}: {sum(stage.rows_in.values())} rows, {changed}, {stage.seconds:.0f} s")
+        result = STEPS[name](rows_after(ledger, finished), getattr(config, name), work)
+    stage = ledger.record(key, result, lambda: time.time() - started)
+    rows, dropped = sum(stage.rows_in.values()), stage.by_source("dropped").total()
+    edited = stage.by_source("edited").total()
+    step.say(f"{name}: {rows} rows, {dropped} dropped, {edited} edited, {stage.seconds:.0f} s")
 
 
-def write_result(raw: str, folder: UPath, ledger: Ledger) -> Counter[str]:
-    """Stream the raw rows once more and write what is left, edits applied; rows by source."""
-    decided = ray.put((ledger.dropped, ledger.edits))
-    target, thin = str(folder / "data"), str(folder / "steps" / "rows")
-    UPath(target).mkdir(parents=True, exist_ok=True)
+def write_result(shards: Sequence[Shard], folder: UPath, ledger: Ledger) -> Counter[str]:
+    """Read each shard once more and write what is left of it, edits applied; rows by source."""
+    target = folder / "data"
+    target.mkdir(parents=True, exist_ok=True)
+    place = str(target)
+    by_part = {shard.part: shard for shard in shards}
 
     def write(task: dict[str, Any]) -> dict[str, Any]:
-        dropped, edits = ray.get(decided)
-        rows = _final_rows(
-            raw, task["file"], f"{thin}/{task['number']:06d}.parquet", dropped, edits
-        )
-        if rows.num_rows:
-            path = UPath(target) / f"part-{task['number']:06d}.parquet"
-            with path.open("wb") as stream:
-                pq.write_table(rows, stream, compression="zstd", row_group_size=ROW_GROUP)
-        return {"sources": rows["source"].to_pylist()}
+        part = Part(**task["part"])
+        path = UPath(place) / f"part-{part.number:06d}.parquet"
+        if not path.exists():
+            write_parquet(path, _final_rows(by_part[part.number], part), ROW_GROUP)
+        with path.open("rb") as stream:
+            sources = pq.read_table(stream, columns=["source"])["source"].to_pylist()
+        return {"rows": json.dumps(Counter(sources))}
 
-    tasks = [{"number": number, "file": file} for number, file in enumerate(raw_files(raw))]
-    done = ray.data.from_items(tasks, override_num_blocks=min(len(tasks), 1000)).map(write)
+    left = ledger.stages[-1].parts
+    parts = [{"part": asdict(part)} for part in ledger.parts() if left[str(part.number)]]
     counts: Counter[str] = Counter()
-    for table in tables(done):
-        for sources in table["sources"].to_pylist():
-            counts.update(sources)
+    if parts:
+        done = ray.data.from_items(parts, override_num_blocks=len(parts)).map(write)
+        for row in done.iter_rows():
+            counts.update(json.loads(row["rows"]))
     return counts
 
 
-def _final_rows(
-    raw: str, file: str, thin: str, dropped: set[str], edits: Mapping[str, Any]
-) -> pa.Table:
-    """The surviving rows of one raw file."""
-    with UPath(thin).open("rb") as stream:
-        columns = ["id", "row", "image_keys"]
-        checked = {row["row"]: row for row in pq.read_table(stream, columns=columns).to_pylist()}
+def _final_rows(shard: Shard, part: Part) -> pa.Table:
+    """The surviving rows of one shard."""
+    kept = {row["row"]: row for row in part.read().to_pylist()}
     samples = []
-    for number, row in read_rows(raw, file):
-        known = checked.get(number)
-        if known is None or isinstance(row, str) or known["id"] in dropped:
+    for number, reason, sample in checked_rows(shard):
+        known = kept.get(number)
+        if known is None or reason:
             continue
-        sample = {name: row[name] for name in SCHEMA.names} | {"image_keys": known["image_keys"]}
-        if row["id"] in edits:
-            sample |= {"turns": edits[row["id"]], "made_by": MADE_BY}
-        samples.append(sample)
+        row = {name: sample[name] for name in SCHEMA.names}
+        edited = [dict(turn) for turn in row["turns"]] != known["turns"]
+        samples.append(row | ({"turns": known["turns"], "made_by": MADE_BY} if edited else {}))
     return to_table(samples)
 
 
-def _report(config: CurateConfig, folder: UPath, ledger: Ledger) -> dict[str, Any] | None:
-    """Write report.html and the review queue; the score on planted rows where they are known."""
-    entries = read_ledger(folder)
-    review = entries.filter(pc.equal(entries["verdict"], "review"))
-    (folder / "review").mkdir(parents=True, exist_ok=True)
-    with (folder / "review" / "queue.parquet").open("wb") as stream:
-        pq.write_table(review.cast(LEDGER_SCHEMA), stream)
-    planted = None
-    if config.truth:
-        lines = entries.to_pylist()
-        for line in lines:
-            line["step"] = line["step"].split("-", 1)[1]
-        planted = score(read_truth(config.truth), lines)
-    page = curation_page(ledger.stages, planted)
-    (folder / "report.html").write_text(page, encoding="utf-8")
+def _report(config: CurateConfig, step: Step, ledger: Ledger) -> dict[str, Any] | None:
+    """Write the report, the data card and the review queue; the score on planted rows."""
+    folder = step.folder
+    write_review_queue(folder)
+    planted = score_planted(folder, config.truth) if config.truth else None
+    findings = gather(folder, ledger.stages, planted, config.report)
+    (folder / "report.html").write_text(curation_page(findings), encoding="utf-8")
+    card = data_card(findings, all_sources(config))
+    (folder / "README.md").write_text(card, encoding="utf-8")
     return planted
+
+
+def write_review_queue(folder: UPath) -> None:
+    """Put the ledger's entries for review into one file."""
+    target = folder / "review" / "queue.parquet"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as stream, pq.ParquetWriter(stream, LEDGER_SCHEMA) as writer:
+        for entries in read_ledger(folder):
+            writer.write_table(entries.filter(pc.equal(entries["verdict"], "review")))
+
+
+def score_planted(folder: UPath, truth: str) -> dict[str, Any]:
+    """How the steps dealt with planted faults (a small corpus: the ledger is read whole)."""
+    lines = ledger_table(folder).to_pylist()
+    for line in lines:
+        line["step"] = line["step"].split("-", 1)[1]
+    return score(read_truth(truth), lines)
 
 
 def _counts(ledger: Ledger) -> dict[str, Any]:
@@ -229,9 +312,7 @@ def _counts(ledger: Ledger) -> dict[str, Any]:
     steps = {
         stage.step: {
             "in": sum(stage.rows_in.values()),
-            "dropped": sum(stage.dropped.values()),
-            "edited": sum(stage.edited.values()),
-            "review": sum(stage.review.values()),
+            **{name: stage.by_source(name).total() for name in ("dropped", "edited", "review")},
             "out": stage.rows_out().total(),
             "seconds": stage.seconds,
         }

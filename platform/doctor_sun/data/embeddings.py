@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +38,9 @@ class EncoderConfig:
     actors: int = 2
     """Encoder processes, one core each."""
 
+    gpus: float = 0
+    """Part of a GPU that each encoder process takes."""
+
 
 class Encoder:
     """A BERT encoder in one process: texts to unit vectors (mean over tokens, then L2)."""
@@ -47,43 +51,57 @@ class Encoder:
 
         torch.set_num_threads(1)
         self.config = config
+        self.device = "cuda" if config.gpus and torch.cuda.is_available() else "cpu"
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         options = {"dtype": torch.float32, "add_pooling_layer": False}
-        self.model = AutoModel.from_pretrained(folder, **options).eval()
+        self.model = AutoModel.from_pretrained(folder, **options).eval().to(self.device)
         if config.layers:
             self.model.encoder.layer = self.model.encoder.layer[: config.layers]
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """[n, width] unit vectors."""
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        """[n, width] unit vectors; texts of about equal length share a batch."""
         vectors = np.zeros((len(texts), self.model.config.hidden_size), dtype=np.float32)
-        for start in range(0, len(order), self.config.batch_size):
-            chosen = order[start : start + self.config.batch_size]
-            vectors[chosen] = self._encode_batch([texts[i] for i in chosen])
-        return vectors
-
-    def _encode_batch(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        import torch
-
-        batch = self.tokenizer(
+        if not texts:
+            return vectors
+        ids = self.tokenizer(
             [self.config.prefix + text for text in texts],
-            padding=True,
             truncation=True,
             max_length=self.config.max_tokens,
-            return_tensors="pt",
-        )
+            return_attention_mask=False,
+        )["input_ids"]
+        order = sorted(range(len(texts)), key=lambda i: len(ids[i]))
+        for start in range(0, len(order), self.config.batch_size):
+            chosen = order[start : start + self.config.batch_size]
+            vectors[chosen] = self._encode_batch([ids[i] for i in chosen])
+        return vectors
+
+    def _encode_batch(self, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        import torch
+
+        batch = self.tokenizer.pad({"input_ids": list(ids)}, return_tensors="pt").to(self.device)
         mask = batch["attention_mask"]
         with torch.inference_mode():
             hidden = self.model(input_ids=batch["input_ids"], attention_mask=mask)
             weights = mask[..., None].float()
             means = (hidden.last_hidden_state * weights).sum(1) / weights.sum(1)
-            return torch.nn.functional.normalize(means, dim=1).numpy()
+            return torch.nn.functional.normalize(means, dim=1).cpu().numpy()
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Put column `vector` in the place of column `text`."""
         vectors = self.encode(table["text"].to_pylist())
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
         return pa.table({"text": table["text"], "vector": column})
+
+
+def encoder_actors(config: EncoderConfig) -> dict[str, Any]:
+    """How Ray Data starts encoders: arguments of `map_batches`."""
+    return {
+        "compute": ray.data.ActorPoolStrategy(size=config.actors),
+        "num_cpus": 1,
+        "num_gpus": config.gpus,
+        "batch_size": None,
+        "batch_format": "pyarrow",
+    }
 
 
 def embed(texts: Sequence[str], config: EncoderConfig, folder: str = "") -> NDArray[np.float32]:
@@ -101,10 +119,7 @@ def embed(texts: Sequence[str], config: EncoderConfig, folder: str = "") -> NDAr
             "folder": folder or config.folder or str(encoder_folder()),
             "config": config,
         },
-        compute=ray.data.ActorPoolStrategy(size=config.actors),
-        num_cpus=1,
-        batch_size=None,
-        batch_format="pyarrow",
+        **encoder_actors(config),
     )
     vectors: dict[str, NDArray[np.float32]] = {}
     for table in tables(encoded):

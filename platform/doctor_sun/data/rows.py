@@ -1,64 +1,55 @@
-"""The rows that curation steps work on: thin (no image bytes), read from Parquet by Ray Data."""
+"""The rows that curation steps work on: thin (no image bytes), one block a part, by Ray Data."""
 
 import json
-from collections import Counter
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 import ray.data
-from upath import UPath
 
-from doctor_sun.data.ledger import Decision, Ledger, StepResult
+from doctor_sun.data.ledger import LINES, Decision, Ledger, Part, StepResult
 from doctor_sun.records import SCHEMA
 
 Row = Mapping[str, Any]
-MOST_BLOCKS = 1000
-TABLE_COLUMNS = ("id", "source", "domain", "language", "task", "image_keys", "turns")
+FINGERPRINTS = pa.list_(
+    pa.struct(
+        [("file", pa.string()), ("perceptual", pa.uint64()), ("mirrored", pa.uint64())],
+    )
+)
+TABLE_COLUMNS = (
+    *("id", "source", "domain", "language", "task", "split", "image_keys", "turns", "parents"),
+)
 THIN_SCHEMA = pa.schema(
-    [*(SCHEMA.field(name) for name in TABLE_COLUMNS), ("file", pa.string()), ("row", pa.int64())]
-)
-VERDICTS = pa.schema(
-    [(name, pa.string()) for name in ("id", "source", "verdict", "reason", "evidence", "turns")]
+    [
+        *(SCHEMA.field(name) for name in TABLE_COLUMNS),
+        ("fingerprints", FINGERPRINTS),
+        ("part", pa.int32()),
+        ("row", pa.int64()),
+    ]
 )
 
 
-def rows_after(ledger: Ledger, thin: str, blocks: int | None = None) -> ray.data.Dataset:
-    """The ingested rows with every decision of the ledger applied.
+def rows_after(ledger: Ledger, without: Container[int] = ()) -> ray.data.Dataset:
+    """The ingested rows with every decision of the ledger applied, one block a part.
 
     Args:
         ledger: decisions so far.
-        thin: folder of the thin table that ingestion wrote.
-        blocks: blocks that the table's files are dealt to; none takes one a file.
+        without: parts that are left out.
     """
-    decided = ray.put((ledger.dropped, ledger.edits))
-
-    def read(files: pa.Table) -> pa.Table:
-        dropped, edits = ray.get(decided)
-        parts = [_apply(_read(file), dropped, edits) for file in files["file"].to_pylist()]
-        return pa.concat_tables(parts)
-
-    files = [{"file": str(file)} for file in sorted(UPath(thin).glob("*.parquet"), key=str)]
-    count = min(blocks or len(files), len(files), MOST_BLOCKS)
-    listed = ray.data.from_items(files, override_num_blocks=count)
-    return listed.map_batches(read, batch_format="pyarrow", batch_size=None)
+    parts = [asdict(part) for part in ledger.parts() if part.number not in without]
+    if not parts:
+        return ray.data.from_arrow(THIN_SCHEMA.empty_table())
+    listed = ray.data.from_items(
+        [{"part": json.dumps(part)} for part in parts], override_num_blocks=len(parts)
+    )
+    return listed.map_batches(_read_parts, batch_format="pyarrow", batch_size=None)
 
 
-def _read(file: str) -> pa.Table:
-    with UPath(file).open("rb") as stream:
-        return pq.read_table(stream)
-
-
-def _apply(table: pa.Table, dropped: Container[str], edits: Mapping[str, Any]) -> pa.Table:
-    """A table without the dropped rows and with the edited conversations."""
-    ids = table["id"].to_pylist()
-    kept = table.filter(pa.array([id not in dropped for id in ids], pa.bool_()))
-    if not any(id in edits for id in kept["id"].to_pylist()):
-        return kept
-    rows = [row | {"turns": edits.get(row["id"], row["turns"])} for row in kept.to_pylist()]
-    return pa.Table.from_pylist(rows, schema=table.schema)
+def _read_parts(listed: pa.Table) -> pa.Table:
+    parts = [Part(**json.loads(part)) for part in listed["part"].to_pylist()]
+    return pa.concat_tables([THIN_SCHEMA.empty_table(), *(part.read() for part in parts)])
 
 
 def chunked(texts: Sequence[str], column: str, size: int) -> ray.data.Dataset:
@@ -73,58 +64,41 @@ def chunked(texts: Sequence[str], column: str, size: int) -> ray.data.Dataset:
 def decide_each(
     rows: ray.data.Dataset, judge: Callable[[Row], Decision | None], **options: Any
 ) -> StepResult:
-    """A step that decides on each row alone: `judge` in Ray Data tasks, decisions gathered."""
+    """A step that decides on each row alone: `judge` in Ray Data tasks."""
 
     def judge_all(table: pa.Table) -> pa.Table:
-        return verdicts(table, map(judge, table.to_pylist()))
+        return lines_of(table, map(judge, table.to_pylist()))
 
-    judged = rows.map_batches(judge_all, batch_format="pyarrow", batch_size=None, **options)
-    return gather(judged)
-
-
-def verdicts(table: pa.Table, decisions: Iterator[Decision | None]) -> pa.Table:
-    """One line a row: its decision, or an empty verdict where it simply goes on."""
-    lines = []
-    for id, source, decision in zip(
-        table["id"].to_pylist(), table["source"].to_pylist(), decisions, strict=True
-    ):
-        line = {
-            "id": id,
-            "source": source,
-            "verdict": "",
-            "reason": "",
-            "evidence": "",
-            "turns": "",
-        }
-        if decision is not None:
-            line |= {"verdict": decision.verdict, "reason": decision.reason}
-            line |= {"evidence": json.dumps(decision.evidence)}
-            line |= {"turns": json.dumps(decision.turns) if decision.turns is not None else ""}
-        lines.append(line)
-    return pa.Table.from_pylist(lines, schema=VERDICTS)
+    lines = rows.map_batches(judge_all, batch_format="pyarrow", batch_size=None, **options)
+    return StepResult(lines=lines, by_part=True, alone=True)
 
 
-def gather(judged: ray.data.Dataset) -> StepResult:
-    """The decisions among verdict lines, and how many rows of each source were seen."""
-    seen: Counter[str] = Counter()
-    decisions = []
-    for table in tables(judged):
-        seen.update(table["source"].to_pylist())
-        for line in table.to_pylist():
-            if line["verdict"]:
-                decisions.append(_decision(line))
-    return StepResult(decisions=decisions, seen=seen)
+def lines_of(table: pa.Table, decisions: Iterable[Decision | None]) -> pa.Table:
+    """The lines of rows: a row's decision, or an empty verdict where it simply goes on.
+
+    A row for review goes on, so it has both lines.
+
+    Args:
+        table: rows with at least the columns part, id and source.
+        decisions: one a row, in order.
+    """
+    owners: list[int] = []
+    columns: dict[str, list[Any]] = {"verdict": [], "reason": [], "evidence": [], "turns": []}
+    for row, decision in enumerate(decisions):
+        review = decision is not None and decision.verdict == "review"
+        for said in (None, decision) if review else (decision,):
+            owners.append(row)
+            columns["verdict"].append(said.verdict if said else "")
+            columns["reason"].append(said.reason if said else "")
+            columns["evidence"].append(evidence_text(said.evidence) if said else "")
+            columns["turns"].append(said.turns if said else None)
+    given = table.select(["part", "id", "source"]).take(pa.array(owners, pa.int64()))
+    return pa.table({name: given[name] for name in given.column_names} | columns, schema=LINES)
 
 
-def _decision(line: Row) -> Decision:
-    return Decision(
-        id=line["id"],
-        source=line["source"],
-        verdict=line["verdict"],
-        reason=line["reason"],
-        evidence=json.loads(line["evidence"]),
-        turns=json.loads(line["turns"]) if line["turns"] else None,
-    )
+def evidence_text(evidence: Mapping[str, Any]) -> str:
+    """Evidence as the ledger keeps it: a JSON object, keys sorted."""
+    return json.dumps(evidence, ensure_ascii=False, sort_keys=True)
 
 
 def tables(dataset: ray.data.Dataset) -> Iterator[pa.Table]:

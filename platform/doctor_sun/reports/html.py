@@ -13,16 +13,23 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 1
 td, th { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd }
 td:first-child, th:first-child { text-align: left; white-space: nowrap }
 img { max-width: 100% } figure { margin: 1rem 0 } figcaption, .note { color: #666 }
+td { vertical-align: top } td.said { text-align: left; min-width: 14rem } .wide { overflow-x: auto }
+.sheet { display: flex; flex-wrap: wrap; gap: .6rem } .sheet figure { margin: 0; width: 7rem }
+.sheet figcaption { font-size: .75rem; overflow-wrap: anywhere }
 </style></head><body><h1>{{ title }}</h1>
 {% for paragraph in introduction %}<p>{{ paragraph }}</p>
 {% endfor %}{% for section in sections %}<h2>{{ section.title }}</h2>
 {% for paragraph in section.paragraphs %}<p>{{ paragraph }}</p>
-{% endfor %}{% for caption, address in section.figures.items() %}<figure>
+{% endfor %}{% if section.sheet %}<div class="sheet">{% endif %}
+{% for caption, address in section.figures.items() %}<figure>
 <img src="{{ address }}" alt="{{ caption }}"><figcaption>{{ caption }}</figcaption></figure>
-{% endfor %}{% for table in section.tables %}<table><tr>
+{% endfor %}{% if section.sheet %}</div>{% endif %}
+{% for table in section.tables %}<div class="wide"><table><tr>
 {% for head in table.head %}<th>{{ head }}</th>{% endfor %}</tr>
-{% for row in table.rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
-{% endfor %}</table>
+{% for row in table.rows %}<tr>{% for cell in row %}
+<td{% if cell is string and cell|length > 30 %} class="said"{% endif %}>{{ cell }}</td>
+{% endfor %}</tr>
+{% endfor %}</table></div>
 {% endfor %}{% endfor %}</body></html>
 """
 
@@ -43,6 +50,8 @@ class Section:
     paragraphs: Sequence[str] = ()
     figures: Mapping[str, str] = field(default_factory=dict)
     tables: Sequence[Table] = ()
+    sheet: bool = False
+    """Whether the figures are small and stand side by side."""
 
 
 def page(title: str, introduction: Sequence[str], sections: Sequence[Section]) -> str:

@@ -32,6 +32,7 @@ from doctor_sun.data.tiny.phantom_vqa import PhantomQuestions
 from doctor_sun.data.tiny.plants import PlantRates, make_plant, plan
 from doctor_sun.data.tiny.pretraining_text import pretraining_table
 from doctor_sun.data.tiny.source import Source
+from doctor_sun.files import complete_file, write_parquet
 from doctor_sun.records import to_table
 from doctor_sun.runs import Step
 
@@ -244,15 +245,12 @@ SHARD_ROWS: Mapping[str, ShardRows] = {
 
 def _write(path: UPath, table: pa.Table) -> None:
     """Write a table as Parquet, or as JSON lines by the path's suffix; complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as stream:
-        if path.suffix == ".jsonl":
-            for row in table.to_pylist():
-                stream.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-        else:
-            pq.write_table(table, stream, compression="zstd", row_group_size=ROW_GROUP)
-    part.rename(path)
+    if path.suffix != ".jsonl":
+        write_parquet(path, table, ROW_GROUP)
+        return
+    with complete_file(path) as stream:
+        for row in table.to_pylist():
+            stream.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
 
 def _write_all(shards: Sequence[Shard], materials: Materials, step: Step) -> Counter[str]:
