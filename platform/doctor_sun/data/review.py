@@ -260,6 +260,7 @@ def main() -> None:
             log_level="warning",
         )  # fmt: skip
         listening = config.bind_socket()
+        listening.listen()  # whoever opens the page at once waits instead of being refused
         address = f"http://127.0.0.1:{listening.getsockname()[1]}/?token={token}"
         print(f"{len(queue.items)} translations: {address}", flush=True)
         uvicorn.Server(config).run(sockets=[listening])
