@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from doctor_sun.data.packaged_encoder import encoder_folder
 from doctor_sun.data.rows import chunked, tables
 
-ROWS_PER_CALL = 512  # sorted by length inside, so that small batches hold texts of equal length
+TEXTS_PER_CALL = 64  # of about equal length, a few small batches
 
 
 @dataclass(kw_only=True)
@@ -112,8 +112,10 @@ def embed(texts: Sequence[str], config: EncoderConfig, folder: str = "") -> NDAr
         config: the encoder.
         folder: its folder, where the caller has resolved it already.
     """
-    distinct = sorted(set(texts), key=lambda text: (len(text), text))  # batches of equal length
-    encoded = chunked(distinct, "text", ROWS_PER_CALL).map_batches(
+    # By length, so that little of a batch is padding; the longest first, so that at the end no
+    # process is left alone with them.
+    distinct = sorted(set(texts), key=lambda text: (-len(text), text))
+    encoded = chunked(distinct, "text", TEXTS_PER_CALL).map_batches(
         Encoder,
         fn_constructor_kwargs={
             "folder": folder or config.folder or str(encoder_folder()),
