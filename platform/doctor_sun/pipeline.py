@@ -65,11 +65,7 @@ CHAIN = (
         "curate",
         curation.run,
         curation.CurateConfig,
-        {
-            "raw": "corpus/raw",
-            "truth": "corpus/truth/planted.parquet",
-            "perplexity.model": "bases/llm",
-        },
+        {"raw": "corpus/raw", "truth": "corpus/truth/planted.parquet"},
     ),
     Link("medical", stage.run, stage.StageConfig, {"data": "curate", "model.llm": "bases/llm"}),
     Link("hybrid", stage.run, stage.StageConfig, {"data": "curate", "model.llm": "medical/model"}),

@@ -111,7 +111,7 @@ def render(phantom: Phantom, outlines: Outlines, size: int) -> NDArray[np.uint8]
     return canvas.expose(size)
 
 
-def encode(pixels: NDArray[np.uint8], compress_level: int = 6) -> bytes:
+def encode(pixels: NDArray[np.uint8], compress_level: int = 3) -> bytes:
     """The picture as an RGB PNG file; grey pictures [h, w] get three equal channels."""
     stream = io.BytesIO()
     Image.fromarray(pixels).convert("RGB").save(stream, "PNG", compress_level=compress_level)
