@@ -154,7 +154,7 @@ def unsupported(vectors: Vectors, removed: set[int]) -> int:
     nearest = [
         (vectors[gone[at : at + 500]] @ kept.T).max(axis=1) for at in range(0, len(gone), 500)
     ]
-    return int((np.concatenate([np.zeros(0), *nearest]) < THRESHOLD - 1e-6)[:].sum())
+    return int((np.concatenate([np.zeros(0), *nearest]) < THRESHOLD - 1e-6).sum())
 
 
 def with_semhash(vectors: Vectors) -> tuple[set[int], dict[str, float]] | None:

@@ -6,6 +6,7 @@ adds what it lacks: an unknown key is refused with the nearest known one.
 """
 
 import difflib
+import io
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -135,5 +136,7 @@ def result_keys(config: JobConfig) -> dict[str, Any]:
 
 def job(run: Callable[[Config], Any], config_class: type[Config], description: str) -> None:
     """The body of each entry point: parse, run; one line and status 2 when the input is wrong."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # progress in a pipe or a log file, too
     with one_line_errors():
         run(parse(config_class, description=description.strip()))

@@ -11,7 +11,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
@@ -123,13 +123,20 @@ def remove_tree(folder: UPath) -> None:
 class Step:
     """One step of a run while it works: open it, do the work unless `reused`, finish it."""
 
-    def __init__(self, config: JobConfig, name: str, inputs: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        config: JobConfig,
+        name: str,
+        inputs: Mapping[str, str],
+        keep: Collection[str] = (),
+    ) -> None:
         """Compare the key of the work with what the output folder holds.
 
         Args:
             config: the job's configuration; `config.output` is the step's folder.
             name: the step's name, for messages and the manifest.
             inputs: what the step reads, name to location.
+            keep: files and folders that stay when the rest of the output folder is cleared.
 
         Raises:
             InputError: an input is missing, or the output folder holds files of something else.
@@ -155,9 +162,9 @@ class Step:
             if self.manifest["code_version"] != code_version():
                 self.say("note: made by another version of the code; --force true does it again")
         else:
-            self._prepare(config.force)
+            self._prepare(config.force, keep)
 
-    def _prepare(self, force: bool) -> None:
+    def _prepare(self, force: bool, keep: Collection[str]) -> None:
         """Make the folder this step's own: keep what an interrupted twin left, clear the rest."""
         state = self.folder / STATE
         if self.folder.exists() and any(self.folder.iterdir()):
@@ -168,7 +175,9 @@ class Step:
             same = json.loads(state.read_text(encoding="utf-8"))["key"] == self.key
             (self.folder / MANIFEST).unlink(missing_ok=True)
             if force or not same:
-                remove_tree(self.folder)
+                for path in self.folder.iterdir():
+                    if path.name not in (*keep, STATE):
+                        remove_tree(path)
             else:
                 self.say(f"resuming in {self.folder}")
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 from numpy.typing import NDArray
 from upath import UPath
 
 from doctor_sun.data.near_confirm import CONFIRMED, added, confirm, verdict_counts
 from doctor_sun.data.near_rows import FEATURES, Shard
-from doctor_sun.files import write_parquet
+from doctor_sun.files import read_parquet, write_parquet
 
 if TYPE_CHECKING:
     from doctor_sun.data.near_duplicates import NearDuplicatesConfig
@@ -151,8 +150,7 @@ def dropped_rows(chosen: pa.Table, folder: UPath) -> pa.Table:
 
 @ray.remote
 def _dropped(file: str, lines: Ints) -> pa.Table:
-    with UPath(file).open("rb") as stream:
-        table = pq.read_table(stream).take(pa.array(lines))
+    table = read_parquet(UPath(file)).take(pa.array(lines))
     columns = {
         **{name: table[name] for name in DROPPED.names if name != "kept"},
         "kept": table["a"],

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import ray
 import ray.data
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from upath import UPath
 from doctor_sun.data.decontamination.grams import GramTable, row_tokens
 from doctor_sun.data.decontamination.pictures import short_key
 from doctor_sun.data.rows import collect
-from doctor_sun.files import write_parquet
+from doctor_sun.files import read_parquet, write_parquet
 
 FOUND = pa.schema([("kind", pa.string()), ("value", pa.uint64()), ("rows", pa.int64())])
 SAMPLE_SCALE = 10_000
@@ -76,8 +75,7 @@ def survey(
         found = found.group_by(["kind", "value"]).aggregate([("rows", "sum")])
         found = found.rename_columns(FOUND.names).sort_by([(n, "ascending") for n in FOUND.names])
         write_parquet(file, found)
-    with file.open("rb") as stream:
-        return _read(pq.read_table(stream), len(table.hashes), share)
+    return _read(read_parquet(file), len(table.hashes), share)
 
 
 def look_at(

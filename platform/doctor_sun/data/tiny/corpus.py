@@ -32,7 +32,7 @@ from doctor_sun.data.tiny.phantom_vqa import PhantomQuestions
 from doctor_sun.data.tiny.plants import PlantRates, make_plant, plan
 from doctor_sun.data.tiny.pretraining_text import pretraining_table
 from doctor_sun.data.tiny.source import Source
-from doctor_sun.files import complete_file, write_parquet
+from doctor_sun.files import complete_file, read_parquet, write_parquet
 from doctor_sun.records import to_table
 from doctor_sun.runs import Step
 
@@ -273,11 +273,7 @@ def _write_all(shards: Sequence[Shard], materials: Materials, step: Step) -> Cou
 def _gather_truth(folder: UPath) -> Counter[str]:
     """Put what each shard planted into `truth/planted.parquet`; plants by kind."""
     parts = sorted((folder / "truth").glob(".*.parquet"), key=str)
-    tables = [PLANTED_SCHEMA.empty_table()]
-    for part in parts:
-        with part.open("rb") as stream:
-            tables.append(pq.read_table(stream))
-    planted = pa.concat_tables(tables)
+    planted = pa.concat_tables([PLANTED_SCHEMA.empty_table(), *map(read_parquet, parts)])
     _write(folder / "truth" / "planted.parquet", planted)
     return Counter(f"planted/{kind}" for kind in planted["plant"].to_pylist())
 

@@ -4,8 +4,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-import pyarrow.parquet as pq
 from upath import UPath
+
+from doctor_sun.files import read_parquet
 
 # Which step should deal with each kind of plant.
 STEP_OF = {
@@ -22,8 +23,7 @@ CONTROL = "clinical_twin"  # must be kept
 
 def read_truth(path: str) -> dict[str, dict[str, str]]:
     """The planted rows by id, from a corpus's `truth/planted.parquet`."""
-    with UPath(path).open("rb") as stream:
-        return {row["id"]: row for row in pq.read_table(stream).to_pylist()}
+    return {row["id"]: row for row in read_parquet(UPath(path)).to_pylist()}
 
 
 def score(

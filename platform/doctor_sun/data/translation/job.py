@@ -48,7 +48,7 @@ from doctor_sun.data.translation.prompts import ModelConfig
 from doctor_sun.data.translation.report import translation_page
 from doctor_sun.errors import InputError
 from doctor_sun.records import Domain
-from doctor_sun.runs import STATE, Step, remove_tree
+from doctor_sun.runs import Step
 
 ANSWERS = "answers"
 KEPT = (ANSWERS, "review")  # paid for, decided by people: outlives a change of configuration
@@ -98,21 +98,6 @@ class TranslateConfig(JobConfig):
     the output."""
 
 
-class TranslateStep(Step):
-    """A step that keeps answers and decisions when the rest of its folder is cleared."""
-
-    def _prepare(self, force: bool) -> None:
-        state = self.folder / STATE
-        if state.exists():
-            found = json.loads(state.read_text(encoding="utf-8"))
-            if force or found["key"] != self.key:
-                for path in self.folder.iterdir():
-                    if path.name not in (*KEPT, STATE):
-                        remove_tree(path)
-                state.write_text(json.dumps(found | {"key": self.key}), encoding="utf-8")
-        super()._prepare(False)
-
-
 def check(config: TranslateConfig) -> None:
     """Raise InputError when the configuration cannot work."""
     endpoint = config.endpoint
@@ -138,7 +123,7 @@ def run(config: TranslateConfig) -> dict[str, Any]:
     inputs = {"data": config.data, "glossary": config.glossary, "local": config.local.folder}
     decided = UPath(config.output) / DECISIONS
     inputs["decisions"] = str(decided) if decided.exists() else None
-    step = TranslateStep(config, STEP, {name: at for name, at in inputs.items() if at})
+    step = Step(config, STEP, {name: at for name, at in inputs.items() if at}, keep=KEPT)
     if step.reused:
         return step.manifest
     answers = UPath(config.answers) if config.answers else step.folder / ANSWERS
