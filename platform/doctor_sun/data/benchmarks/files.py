@@ -11,6 +11,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from upath import UPath
 
+from doctor_sun.data.benchmarks.item import BenchmarkItem
 from doctor_sun.errors import InputError
 
 CSV_BLOCK = 64 << 20  # a record must fit: MMBench keeps pictures in its fields
@@ -135,6 +136,20 @@ def parquet_records(path: UPath) -> Iterator[Record]:
                     yield Record(fields, f"{path}, row {number}")
     except pa.ArrowInvalid as error:
         raise InputError(f"{path} cannot be read as Parquet") from error
+
+
+def picture_questions(folder: UPath) -> Iterator[BenchmarkItem]:
+    """English test questions of `[data/]test-*.parquet`: image {bytes, path}, question, answer."""
+    for file in find(folder, "test-*.parquet", "data/test-*.parquet"):
+        for number, record in enumerate(parquet_records(file)):
+            yield BenchmarkItem(
+                id=f"{file.stem}/{number}",
+                language="en",
+                question=record.text("question"),
+                answer=record.text("answer"),
+                image_name=record["image"].get("path") or str(number),
+                image=record["image"]["bytes"],
+            )
 
 
 class Pictures:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from upath import UPath
 
-from doctor_sun.data.benchmarks.files import Pictures, find, json_records, optional, parquet_records
+from doctor_sun.data.benchmarks.files import Pictures, json_records, optional, picture_questions
 from doctor_sun.data.benchmarks.item import Benchmark, BenchmarkItem
 
 
@@ -20,17 +20,8 @@ def load(folder: UPath) -> Iterator[BenchmarkItem]:
     public = optional(folder, "VQA_RAD Dataset Public.json", "*/VQA_RAD Dataset Public.json")
     if public:
         yield from _from_json(public[0])
-        return
-    for file in find(folder, "test-*.parquet", "data/test-*.parquet"):
-        for number, record in enumerate(parquet_records(file)):
-            yield BenchmarkItem(
-                id=f"{file.stem}/{number}",
-                language="en",
-                question=record.text("question"),
-                answer=record.text("answer"),
-                image_name=record["image"].get("path") or str(number),
-                image=record["image"]["bytes"],
-            )
+    else:
+        yield from picture_questions(folder)
 
 
 def _from_json(path: UPath) -> Iterator[BenchmarkItem]:
