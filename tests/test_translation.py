@@ -23,6 +23,7 @@ from doctor_sun.data.translation.chat_client import Answer, EndpointConfig
 from doctor_sun.data.translation.fluency import Scores, said_scores
 from doctor_sun.data.translation.glossary import Glossary, missing_terms, read_glossary
 from doctor_sun.data.translation.job import TranslateConfig, run
+from doctor_sun.data.translation.outcomes import in_share
 from doctor_sun.data.translation.preservation import (
     PreservationConfig,
     all_findings,
@@ -92,6 +93,7 @@ def config_for(server: ChatServer, data: str, output: Path, **changes: Any) -> T
         "output": str(output),
         "domain": "medical",
         "model": ModelConfig(model="m", max_tokens=200),
+        "spot_check": 0.0,
         "endpoint": EndpointConfig(**(endpoint | changes.pop("endpoint", {}))),
     }
     return TranslateConfig(**(values | changes))
@@ -352,6 +354,45 @@ def test_decisions_are_applied_by_the_next_run(ray_cluster: None, tmp_path: Path
             4,
             6,
         }  # kept over another configuration
+
+
+@pytest.mark.slow
+def test_spot_checked_translations_stay_unless_a_person_rejects_them(
+    ray_cluster: None, tmp_path: Path
+) -> None:
+    """A share of what was accepted is shown to a person, whose word is counted and applied."""
+    data = write_data(tmp_path / "in", 12)
+    output = tmp_path / "out"
+    with ChatServer(key=KEY) as server:
+        config = config_for(server, data, output, spot_check=1.0)
+        manifest = run(config)
+        translated, _ = outcome(output)
+        queue = Queue(UPath(output), "reader")
+        assert {item["id"] for item in queue.items} == set(translated)
+        assert {item["reason"] for item in queue.items} == {"spot check"}
+        shown = len(translated)
+        found = {"shown": shown, "decided": 0, "wrong": 0}
+        assert manifest["figures"]["spot_check"] == found
+        rejected, accepted = queue.items[0]["id"], queue.items[1]["id"]
+        queue.decide(0, "reject", None)
+        queue.decide(1, "accept", None)
+
+        manifest = run(config)
+        assert manifest["figures"]["spot_check"] == {"shown": shown, "decided": 2, "wrong": 1}
+        assert set(outcome(output)[0]) == set(translated) - {rejected}
+        left = {item["id"] for item in Queue(UPath(output), "reader").items}
+        assert left == set(translated) - {rejected, accepted}
+        assert "50.0% (95 % interval 1.3% to 98.7%)" in (output / "report.html").read_text()
+
+
+def test_a_larger_spot_check_holds_all_of_a_smaller_one() -> None:
+    """The share is that of the ids' hashes, and close to what was asked for."""
+    ids = [str(number) for number in range(20_000)]
+    small = {id for id in ids if in_share(id, 0.01)}
+    assert small <= {id for id in ids if in_share(id, 0.02)}
+    assert 150 < len(small) < 250
+    assert all(in_share(id, 1.0) for id in ids)
+    assert not any(in_share(id, 0.0) for id in ids)
 
 
 def answered_with(text: str) -> Reply:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from doctor_sun.data.near_confirm import removals
 from doctor_sun.data.vector_cells import (
+    Cells,
     Members,
     compare,
     exact_margin,
@@ -69,14 +70,16 @@ SMALL_CELLS = {"exact_below": 20, "bundle_rows": 90, "cell_rows": 20, "audit_row
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(0, 10**6), st.integers(2, 5), st.integers(2, 30), st.floats(0.5, 0.99))
+@given(st.integers(0, 10**6), st.integers(2, 5), st.integers(3, 30), st.floats(0.5, 0.99))
 def test_at_the_exact_margin_every_near_pair_meets_in_a_home_cell(
     seed: int, width: int, cells: int, threshold: float
 ) -> None:
     rng = np.random.default_rng(seed)
     vectors = units(rng.normal(size=(60, width)))
     centroids = units(rng.normal(size=(cells, width)))
-    rows, cell, home = visits(vectors, centroids, exact_margin(threshold) + 1e-6, cells)
+    bundles = np.sort(rng.integers(3, size=cells))
+    made = Cells(centroids, bundles, units(rng.normal(size=(3, width))))
+    rows, cell, home = visits(vectors, made, exact_margin(threshold) + 1e-6, cells)
     present = np.zeros((60, cells), bool)
     at_home = np.zeros((60, cells), bool)
     present[rows, cell] = True
@@ -89,7 +92,8 @@ def test_at_the_exact_margin_every_near_pair_meets_in_a_home_cell(
 
 def test_vectors_far_from_every_border_visit_nothing() -> None:
     centroids = np.eye(4, dtype=np.float32)
-    rows, cells, home = visits(centroids, centroids, 0.5, 3)
+    made = Cells(centroids, np.arange(4), centroids)
+    rows, cells, home = visits(centroids, made, 0.5, 3)
     assert sorted(zip(rows.tolist(), cells.tolist(), strict=True)) == [(i, i) for i in range(4)]
     assert home.all()
 
@@ -108,7 +112,7 @@ def test_a_heap_of_near_identical_vectors_stays_in_one_cell() -> None:
     heap = units(np.ones(48) + 0.02 * rng.normal(size=(600, 48)))
     rest = units(rng.normal(size=(600, 48)))
     centroids = train_centroids(np.concatenate([heap, rest]), 40)
-    apart = 2 * 0.35 * exact_margin(0.9)
+    apart = 2 * 0.3 * exact_margin(0.9)
     left = centroids[thinned(centroids, apart)]
     assert (left @ units(np.ones((1, 48))).T > 0.9).sum() == 1
     assert len(left) > 10

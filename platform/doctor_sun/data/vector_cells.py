@@ -8,6 +8,7 @@ margin finds nearly all of them at a fraction of the cost; the caller audits how
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,6 @@ TILE = 2048  # vectors on either side of one product
 SLACK = 1e-5  # single-precision products are off by less; cosines are then computed exactly
 DECIMALS = 6  # of a cosine, so that it does not depend on how the products were tiled
 KEY_DIMENSIONS = 32
-FLAT_SEARCH = 4096  # more centroids than this are searched by an inverted file
 
 
 def exact_margin(threshold: float) -> float:
@@ -79,49 +79,91 @@ def thinned(centroids: Vectors, apart: float) -> Flags:
     return stays
 
 
-def visits(
-    vectors: Vectors, centroids: Vectors, margin: float, most: int
-) -> tuple[Ints, Ints, Flags]:
+@dataclass(frozen=True)
+class Cells:
+    """The cells of one large group, in bundles of neighbouring ones."""
+
+    centroids: Vectors
+    """[k, width] unit vectors."""
+    bundles: Ints
+    """[k] the bundle of each, ascending."""
+    bundle_centroids: Vectors
+    """[bundles, width] unit vectors."""
+
+
+def visits(vectors: Vectors, cells: Cells, margin: float, most: int) -> tuple[Ints, Ints, Flags]:
     """Which vector is compared in which cell.
 
     Args:
         vectors: [n, width] unit vectors.
-        centroids: [k, width] unit vectors.
+        cells: where they may be compared.
         margin: distance to a border within which the cell behind it is visited.
         most: visited cells of a vector, its own not counted; those of the nearest centroids.
 
     Returns:
         Positions of vectors, cells, and whether the vector is at home there.
     """
-    scores, cells = _nearest(vectors, centroids, min(most + 1, len(centroids)))
-    gaps = scores[:, :1] - scores
-    near = (gaps <= 2 * margin) & (cells >= 0)  # no two centroids are further apart than 2
-    near[:, 0] = True
-    rows, places = np.nonzero(near)
-    cell, own = cells[rows, places], cells[rows, 0]
-    borders, border = np.unique(own * len(centroids) + cell, return_inverse=True)
-    one, other = np.divmod(borders, len(centroids))
-    cosines = exact_cosines(centroids, one, centroids, other)
+    # No two centroids are further apart than 2.
+    rows, near, scores, places = _nearest(vectors, cells, most + 1, 2 * margin)
+    first = np.flatnonzero(places == 0)[rows]
+    own, gaps = near[first], scores[first] - scores
+    borders, border = np.unique(own * len(cells.centroids) + near, return_inverse=True)
+    one, other = np.divmod(borders, len(cells.centroids))
+    cosines = exact_cosines(cells.centroids, one, cells.centroids, other)
     apart = np.sqrt(np.maximum(2 - 2 * cosines, 0))[border]
     # Distance to a border: difference of the scores over distance of the centroids.
-    chosen = (gaps[rows, places] <= margin * apart) | (places == 0)
-    return rows[chosen], cell[chosen], places[chosen] == 0
+    chosen = (gaps <= margin * apart) | (places == 0)
+    return rows[chosen], near[chosen], places[chosen] == 0
 
 
-def _nearest(vectors: Vectors, centroids: Vectors, count: int) -> tuple[Vectors, Ints]:
-    """[n, count] scores and numbers of the nearest centroids."""
-    import faiss
+def _nearest(
+    vectors: Vectors, cells: Cells, count: int, gap: float
+) -> tuple[Ints, Ints, Vectors, Ints]:
+    """The nearest cells of each vector: at most `count`, none by more than `gap` worse than the
+    best. Searched in the `count` nearest bundles only, so that the cost of a vector hardly grows
+    with their number.
 
-    faiss.omp_set_num_threads(1)
-    index = faiss.IndexFlatIP(centroids.shape[1])
-    if len(centroids) > FLAT_SEARCH and count < len(centroids):
-        lists = int(np.sqrt(len(centroids)))
-        index = faiss.IndexIVFFlat(index, centroids.shape[1], lists, faiss.METRIC_INNER_PRODUCT)
-        index.nprobe = max(8, lists // 8)
-        index.train(centroids)
-    index.add(centroids)
-    scores, cells = index.search(np.ascontiguousarray(vectors), count)
-    return scores, cells
+    Returns:
+        Vectors, cells, scores, and places in the vector's list from 0, by vector and place.
+    """
+    found = []
+    for start in range(0, len(vectors), TILE):
+        rows, near, scores = _cells_within(vectors[start : start + TILE], cells, count, gap)
+        order = np.lexsort((near, -scores, rows))
+        places = places_in_group(rows[order], np.arange(len(rows)))
+        order, places = order[places < count], places[places < count]
+        found.append((start + rows[order], near[order], scores[order], places))
+    rows, near, scores, places = (np.concatenate(part) for part in zip(*found, strict=True))
+    return rows, near, scores, places
+
+
+def _cells_within(
+    vectors: Vectors, cells: Cells, bundles: int, gap: float
+) -> tuple[Ints, Ints, Vectors]:
+    """Vectors, cells and scores: the cells of the nearest bundles that are within `gap` of the
+    best."""
+    to_bundles = vectors @ cells.bundle_centroids.T
+    searched = np.ones(to_bundles.shape, bool)
+    if bundles < to_bundles.shape[1]:
+        searched[:] = False
+        nearest = np.argpartition(-to_bundles, bundles - 1, axis=1)[:, :bundles]
+        np.put_along_axis(searched, nearest, True, axis=1)
+    starts = np.searchsorted(cells.bundles, np.arange(to_bundles.shape[1] + 1))
+    best = np.full((len(vectors), 1), -np.inf, np.float32)
+    products = []
+    for bundle, (start, end) in enumerate(pairwise(starts.tolist())):
+        if start == end:  # all its cells lay too close to others
+            continue
+        rows = np.flatnonzero(searched[:, bundle])
+        scores = vectors[rows] @ cells.centroids[start:end].T
+        best[rows] = np.maximum(best[rows], scores.max(axis=1, keepdims=True))
+        products.append((rows, start, scores))
+    found = []
+    for rows, start, scores in products:
+        at, cell = hits(scores - best[rows], -gap)
+        found.append((rows[at], start + cell, scores[at, cell]))
+    rows, near, scores = (np.concatenate(part) for part in zip(*found, strict=True))
+    return rows, near, scores
 
 
 @dataclass(frozen=True)
@@ -158,24 +200,41 @@ def compare(members: Members, rows: Ints, home: Flags, threshold: float, most_pa
             some = later[begin : begin + TILE]
             for queries, base in ((some[home[some]], tile), (some[~home[some]], tile[home[tile]])):
                 scores = members.vectors[rows[queries]] @ members.vectors[rows[base]].T
-                near = (scores >= threshold - SLACK) & (base < queries[:, None])
-                counts[queries] += near.sum(axis=1)
-                second, first = np.nonzero(_capped(near, scores, most_pairs))
+                second, first = hits(scores, threshold - SLACK)
+                better = base[first] < queries[second]
+                second, first = second[better], first[better]
+                found = np.bincount(second, minlength=len(queries))
+                counts[queries] += found
+                if found.max(initial=0) > most_pairs:
+                    chosen = _capped(second, scores[second, first], found, most_pairs)
+                    second, first = second[chosen], first[chosen]
                 pairs.append(rows[base[first]] * len(members.vectors) + rows[queries[second]])
     return np.concatenate(pairs)
 
 
-def _capped(near: Flags, scores: Vectors, most: int) -> Flags:
-    """[rows, better ranked] the pairs that stay when no row may stand in more than `most`."""
-    crowded = np.flatnonzero(near.sum(axis=1) > most)
-    if len(crowded):
-        here = near[crowded]
-        best = here & (np.cumsum(here, axis=1) <= most // 2)
-        left = np.where(here & ~best, scores[crowded], -2)
-        nearest = np.argpartition(-left, most - most // 2 - 1, axis=1)[:, : most - most // 2]
-        np.put_along_axis(best, nearest, True, axis=1)
-        near[crowded] = best & here
-    return near
+def hits(scores: Vectors, least: float) -> tuple[Ints, Ints]:
+    """Rows and columns of the scores of at least `least`, row by row."""
+    rows, columns = np.divmod(np.flatnonzero(scores >= least), max(1, scores.shape[1]))
+    return rows, columns
+
+
+def _capped(queries: Ints, scores: Vectors, found: Ints, most: int) -> Flags:
+    """Which hits stay when no query may stand in more than `most`: half of them the best ranked,
+    half the nearest of the rest.
+
+    Args:
+        queries: [hits] the query of each, ascending; within a query, best ranked first.
+        scores: [hits]
+        found: hits of each query.
+        most: hits that a query keeps.
+    """
+    starts = np.cumsum(found) - found
+    stays = np.arange(len(queries)) - starts[queries] < most // 2
+    rest = np.flatnonzero(~stays)
+    nearest = rest[np.lexsort((-scores[rest], queries[rest]))]
+    places = places_in_group(queries[nearest], np.arange(len(nearest)))
+    stays[nearest[places < most - most // 2]] = True
+    return stays
 
 
 def places_in_group(groups: Ints, order: Ints) -> Ints:

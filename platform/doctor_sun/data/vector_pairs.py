@@ -49,17 +49,17 @@ class SearchConfig:
     exact_below: int = 10_000
     """Groups of at most so many rows are compared whole."""
 
-    cell_rows: int = 400
+    cell_rows: int = 800
     """Rows of a cell."""
 
     bundle_rows: int = 25_000
     """Rows of the cells that one task searches."""
 
-    reach: float = 0.35
+    reach: float = 0.3
     """How near a border must be for a row to visit the cell behind it, as part of the distance at
     which no pair can be lost (0 to 1)."""
 
-    most_visits: int = 12
+    most_visits: int = 8
     """Cells that a row visits at most."""
 
     recall: float = 0.999

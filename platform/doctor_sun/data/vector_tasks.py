@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from doctor_sun.data.vector_cells import (
     DECIMALS,
     SLACK,
+    Cells,
     Flags,
     Ints,
     Members,
     Vectors,
     compare,
     exact_cosines,
+    hits,
     places_in_group,
     sampling_keys,
     thinned,
@@ -98,7 +100,7 @@ def train_cells(samples: Sequence[Ref], group: int, bundles: int, apart: float) 
     split = [_split.options(num_returns=count).remote(one, group, first) for one in samples]
     pieces = [[one] if count == 1 else one for one in split]
     trained = [_train_bundle.remote(*(one[b] for one in pieces)) for b in range(count)]
-    return count, _all_cells.remote(apart, *trained)
+    return count, _all_cells.remote(apart, first, *trained)
 
 
 @ray.remote
@@ -136,21 +138,13 @@ def _train_bundle(*pieces: tuple[NDArray[np.float64], Vectors]) -> Vectors:
     return train_centroids(vectors[order], max(1, len(order) // CELL_SAMPLE))
 
 
-@dataclass(frozen=True)
-class _Cells:
-    """The cells of a large group: [k, width] centroids and [k] the bundle of each."""
-
-    centroids: Vectors
-    bundles: Ints
-
-
 @ray.remote
-def _all_cells(apart: float, *trained: Vectors) -> _Cells:
+def _all_cells(apart: float, first: Vectors, *trained: Vectors) -> Cells:
     """The cells of all bundles, without those that lie too close to another."""
     bundles = np.repeat(np.arange(len(trained)), [len(one) for one in trained])
     centroids = np.concatenate(trained)
     stays = thinned(centroids, apart)
-    return _Cells(np.ascontiguousarray(centroids[stays]), bundles[stays])
+    return Cells(np.ascontiguousarray(centroids[stays]), bundles[stays], first)
 
 
 @dataclass(frozen=True)
@@ -168,9 +162,7 @@ class _Piece:
 
 
 @ray.remote
-def deal(
-    batch: Batch, shared: Rows, firsts: Ints, margin: float, most: int, *models: _Cells
-) -> Any:
+def deal(batch: Batch, shared: Rows, firsts: Ints, margin: float, most: int, *models: Cells) -> Any:
     """The rows of a batch for each bundle."""
     vectors, places = batch.vectors(), shared.places[batch.numbers()]
     small = np.flatnonzero(places >= 0)
@@ -179,7 +171,7 @@ def deal(
     for group, model in enumerate(models):
         members = np.flatnonzero(places == -2 - group)
         if len(members):
-            at, cell, home = visits(vectors[members], model.centroids, margin, most)
+            at, cell, home = visits(vectors[members], model, margin, most)
             parts.append((members[at], firsts[group] + model.bundles[cell], cell, home))
     rows, bundles, cells, home = (np.concatenate(part) for part in zip(*parts, strict=True))
     pieces = []
@@ -256,8 +248,8 @@ def _brute_force(
 
 
 def _hits(left: Vectors, right: Vectors, least: float) -> Iterator[tuple[Ints, Ints]]:
-    """Positions left and right of products of at least `least`, a few million products a time."""
-    step = max(1, 8_000_000 // max(1, len(left)))
+    """Positions left and right of products of at least `least`, two million products a time."""
+    step = max(1, 2_000_000 // max(1, len(left)))
     for start in range(0, len(right), step):
-        i, j = np.nonzero(left @ right[start : start + step].T >= least)
+        i, j = hits(left @ right[start : start + step].T, least)
         yield i, j + start

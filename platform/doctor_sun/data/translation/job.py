@@ -90,6 +90,11 @@ class TranslateConfig(JobConfig):
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     """The judge of fluency and adequacy."""
 
+    spot_check: float = 0.01
+    """Share of the accepted translations (0 to 1) that enter the review queue as well: what a
+    person finds wrong among them says how good the rest is. They are in the data unless
+    rejected."""
+
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     """Prices and caps."""
 
@@ -107,6 +112,8 @@ def check(config: TranslateConfig) -> None:
         raise InputError("endpoint.base_url is not set (or local.folder, for a model of your own)")
     if not 1 <= endpoint.actors <= endpoint.in_flight:
         raise InputError("endpoint.actors must be at least 1 and at most endpoint.in_flight")
+    if not 0 <= config.spot_check <= 1:
+        raise InputError(f"spot_check is {config.spot_check}; it must be 0 to 1")
     if not config.local.folder and not os.environ.get(endpoint.key_variable):
         raise InputError(
             f"environment variable {endpoint.key_variable} is not set: it holds the endpoint's key"
@@ -133,6 +140,7 @@ def run(config: TranslateConfig) -> dict[str, Any]:
         judge=config.judge,
         preservation=config.preservation,
         glossary=read_glossary(config.glossary),
+        spot_check=config.spot_check,
     )
     with connect(config.address):
         works, keys = chosen_rows(config, translator.requests)
@@ -266,7 +274,7 @@ def _finish(
     counts = {"rows_in": rows, "translated": totals["translated"], **verdicts}
     figures: dict[str, Any] = {
         name: {key.split("/", 1)[1]: n for key, n in sorted(totals.items()) if key.startswith(name)}
-        for name in ("reasons", "sources", "fluency", "adequacy")
+        for name in ("reasons", "sources", "spot_check", "fluency", "adequacy")
     }
     figures["reviewed"] = totals["reviewed"]
     figures["cost"] = {

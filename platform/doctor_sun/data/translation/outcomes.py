@@ -52,6 +52,8 @@ class Outcome:
     reviewer: str = ""
     edited: bool = False
     """Whether the reviewer wrote it."""
+    spot_check: bool = False
+    """Whether it passed by itself and is shown to a person all the same."""
 
     @property
     def fingerprint(self) -> str:
@@ -64,6 +66,12 @@ def translation_hash(turns: Sequence[Turn]) -> str:
     return sha256(json.dumps([[t["role"], t["text"]] for t in turns], ensure_ascii=False))[:32]
 
 
+def in_share(id: str, share: float) -> bool:
+    """Whether a row is in a random share of all, which follows from its id: a larger share holds
+    all of a smaller one."""
+    return int(sha256("spot check", id)[:12], 16) < share * 16**12
+
+
 @dataclass(frozen=True, kw_only=True)
 class Translator:
     """Everything that decides what is asked and what is accepted."""
@@ -72,6 +80,8 @@ class Translator:
     judge: JudgeConfig
     preservation: PreservationConfig
     glossary: Glossary
+    spot_check: float
+    """Share of the accepted translations that a person is shown."""
 
     @property
     def made_by(self) -> str:
@@ -125,7 +135,13 @@ class Translator:
             return found
         if decision.decision == "edit" and decision.turns:
             turns: list[Any] = [dict(turn) for turn in decision.turns]
-            return Outcome("", turns=turns, reviewer=decision.reviewer, edited=True)
+            return Outcome(
+                "",
+                turns=turns,
+                reviewer=decision.reviewer,
+                edited=True,
+                spot_check=found.spot_check,
+            )
         if found.turns is None or decision.translation != found.fingerprint:
             return found  # it was another translation that the reviewer saw
         found.reviewer = decision.reviewer
@@ -148,6 +164,7 @@ class Translator:
             found.verdict, found.reason = "review", "check: " + ", ".join(found.findings)
         elif self.judge.ask:
             self._judge(found, self._scoring(laid, said).key, answers, errors)
+        found.spot_check = not found.verdict and in_share(row["id"], self.spot_check)
         return found
 
     def _judge(
@@ -181,7 +198,11 @@ def write_part(
     entries = [_entry(row, o, translator) for row, o in pairs if o.verdict]
     ledger = pa.Table.from_pylist(entries, schema=LEDGER)
     write_parquet(folder / "ledger" / STEP / f"{number:06d}.parquet", ledger)
-    held = [_queued(row, o) for row, o in pairs if o.verdict == "review"]
+    held = [
+        _queued(row, o)
+        for row, o in pairs
+        if o.verdict == "review" or (o.spot_check and not o.reviewer)
+    ]
     lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in held)
     write_private(queue_part(folder, number), lines)
     scores = [o.scores for o in outcomes if o.scores]
@@ -192,9 +213,17 @@ def write_part(
         "reasons": Counter(f"{o.verdict}: {o.reason}" for o in outcomes if o.verdict),
         "sources": Counter(row["source"] for row, o in pairs if not o.verdict),
         "reviewed": sum(bool(o.reviewer) for o in outcomes),
+        "spot_check": _spot_check(outcomes),
         "fluency": Counter(str(s.fluency) for s in scores),
         "adequacy": Counter(str(s.adequacy) for s in scores),
     }
+
+
+def _spot_check(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """How many accepted translations were shown to a person, decided on, and found wanting."""
+    shown = [o for o in outcomes if o.spot_check]
+    wrong = sum(o.edited or o.verdict == "dropped" for o in shown)
+    return {"shown": len(shown), "decided": sum(bool(o.reviewer) for o in shown), "wrong": wrong}
 
 
 def queue_part(folder: UPath, number: int) -> UPath:
@@ -243,7 +272,7 @@ def _queued(row: Row, outcome: Outcome) -> dict[str, Any]:
     return {
         "id": row["id"],
         "source": row["source"],
-        "reason": outcome.reason,
+        "reason": outcome.reason or "spot check",
         "source_turns": row["turns"],
         "turns": outcome.turns,
         "translation": outcome.fingerprint,

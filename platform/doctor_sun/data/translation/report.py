@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from scipy.stats import binomtest
+
 from doctor_sun.reports.html import Section, Table, page
 from doctor_sun.reports.plots import COLOURS, embedded, new_figure
 
@@ -13,7 +15,8 @@ def translation_page(model: str, counts: Mapping[str, int], figures: Mapping[str
     Args:
         model: name of the translating model.
         counts: rows in, translated, dropped, held for review.
-        figures: as in the manifest: reasons, sources, fluency, adequacy, cost.
+        figures: as in the manifest: reasons, sources, spot_check, fluency,
+            adequacy, cost.
     """
     introduction = [
         f"{counts['rows_in']} English rows were given to {model}; {counts['translated']} "
@@ -31,6 +34,7 @@ def translation_page(model: str, counts: Mapping[str, int], figures: Mapping[str
                 Table(head=("accepted, by source", "rows"), rows=list(figures["sources"].items())),
             ],
         ),
+        Section(title="Spot check", paragraphs=[_spot_check(figures["spot_check"])]),
         Section(
             title="Judge",
             paragraphs=["Scores of the translations that passed the deterministic checks."],
@@ -43,6 +47,20 @@ def translation_page(model: str, counts: Mapping[str, int], figures: Mapping[str
         ),
     ]
     return page("Translation", introduction, sections)
+
+
+def _spot_check(counts: Mapping[str, int]) -> str:
+    """What people found among a random share of the accepted translations."""
+    said = (
+        f"Of the accepted translations {counts['shown']}, chosen at random, are shown to a person "
+        f"as well; {counts['decided']} were decided on, {counts['wrong']} of these were edited or "
+        "rejected"
+    )
+    if not counts["decided"]:
+        return said + "."
+    share = binomtest(counts["wrong"], counts["decided"])
+    low, high = share.proportion_ci(0.95, method="exact")
+    return f"{said}: {share.statistic:.1%} (95 % interval {low:.1%} to {high:.1%})."
 
 
 def _scores(figures: Mapping[str, Any]) -> str:
