@@ -15,6 +15,10 @@ from doctor_sun.data.translation.chat_client import Answer
 from doctor_sun.errors import InputError
 from doctor_sun.vllm_engine import GIB, EngineConfig, engine_environment
 
+TEMPLATE_CPUS = 0.1  # of the actor that applies the chat template
+FAILED = "__inference_error__"  # Ray's column of a failed row
+TOKENS = ("prompt_tokens", "completion_tokens")
+
 
 @dataclass(kw_only=True)
 class LocalModelConfig:
@@ -56,6 +60,11 @@ def engine_arguments(config: EngineConfig, folder: Path) -> dict[str, Any]:
     return arguments
 
 
+def _bundle(config: EngineConfig) -> dict[str, float]:
+    """Resources of one worker of an engine; without any, Ray would wait for a GPU."""
+    return {"CPU": config.cpus, **({"GPU": 1} if config.gpus else {})}
+
+
 def local_asker(config: LocalModelConfig, answers: UPath) -> Ask:
     """Ask a model folder through vLLM engines on the cluster."""
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
@@ -66,6 +75,11 @@ def local_asker(config: LocalModelConfig, answers: UPath) -> Ask:
             model_source=str(folder),
             engine_kwargs=engine_arguments(config.engine, folder),
             runtime_env={"env_vars": engine_environment(config.engine)},
+            placement_group_config={"bundle_per_worker": _bundle(config.engine)},
+            chat_template_stage={"enabled": True, "num_cpus": TEMPLATE_CPUS},
+            # vLLM does both: an actor for either would take a CPU from the engine.
+            tokenize_stage={"enabled": False},
+            detokenize_stage={"enabled": False},
             batch_size=config.batch,
             concurrency=config.replicas,
             accelerator_type=None,
@@ -80,12 +94,16 @@ def local_asker(config: LocalModelConfig, answers: UPath) -> Ask:
     def stored(batch: pa.Table) -> pa.Table:
         rows = batch.to_pylist()
         segment = Segment(UPath(store), [row["key"] for row in rows])
+        done = []
         for row in rows:
-            if not row["error"] and row["key"] not in segment.known:
-                names = ("text", "finish", "prompt_tokens", "completion_tokens")
-                segment.add(row["key"], Answer(**{name: row[name] for name in names}))
+            # Ray hands a failed row on as it is; the error's own words may quote the prompt.
+            error = "engine" if row.get(FAILED) else ""
+            tokens = {name: 0 if error else row[name] for name in TOKENS}
+            done.append({"key": row["key"], "error": error, **tokens})
+            if not error and row["key"] not in segment.known:
+                segment.add(row["key"], Answer(text=row["text"], finish=row["finish"], **tokens))
         segment.close()
-        return batch.select(DONE.names).cast(DONE)
+        return pa.Table.from_pylist(done, schema=DONE)
 
     def ask(asks: ray.data.Dataset) -> ray.data.Dataset:
         return processor(asks).map_batches(stored, batch_format="pyarrow", batch_size=config.batch)
@@ -96,20 +114,23 @@ def local_asker(config: LocalModelConfig, answers: UPath) -> Ask:
 def _prompt(row: dict[str, Any]) -> dict[str, Any]:
     """A row of `ASKS` as the processor wants it."""
     body = json.loads(row["body"])
-    sampling = {"temperature": body["temperature"], "max_tokens": body["max_tokens"]}
-    return {"messages": body["messages"], "sampling_params": sampling, "key": row["key"]}
+    most = body["max_tokens"]
+    sampling = {"temperature": body["temperature"], "max_tokens": most}
+    return {
+        "messages": body["messages"],
+        "sampling_params": sampling,
+        "key": row["key"],
+        "most": most,
+    }
 
 
 def _said(row: dict[str, Any]) -> dict[str, Any]:
-    """An answer, or the class of an error; the error's own words may quote the prompt."""
-    failed = bool(row.get("__inference_error__"))
-    made = int(row.get("num_generated_tokens") or 0)
-    cut = made >= int((row.get("sampling_params") or {}).get("max_tokens") or made + 1)
+    """An answer of the processor."""
+    made = int(row["num_generated_tokens"])
     return {
         "key": row["key"],
-        "error": "engine" if failed else "",
-        "text": str(row.get("generated_text") or ""),
-        "finish": "length" if cut else "stop",
-        "prompt_tokens": int(row.get("num_input_tokens") or 0),
+        "text": row["generated_text"],
+        "finish": "length" if made >= row["most"] else "stop",
+        "prompt_tokens": int(row["num_input_tokens"]),
         "completion_tokens": made,
     }
