@@ -80,7 +80,7 @@ class Translator:
     judge: JudgeConfig
     preservation: PreservationConfig
     glossary: Glossary
-    spot_check: float
+    spot_check: float = 0.0
     """Share of the accepted translations that a person is shown."""
 
     @property
