@@ -1,5 +1,6 @@
 """A stage on Ray Train: it learns, resumes after a killed worker, freezes what it should freeze."""
 
+import re
 import threading
 import time
 from pathlib import Path
@@ -9,11 +10,13 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from doctor_sun.config import load
 from doctor_sun.errors import InputError
 from doctor_sun.models.build import ModelConfig
 from doctor_sun.models.low_rank import LowRankConfig
+from doctor_sun.training.loop import REMEMBERED, _jumped
 from doctor_sun.training.mixture import MixtureItem
 from doctor_sun.training.progress import read_metrics
 from doctor_sun.training.stage import StageConfig, run
@@ -70,6 +73,23 @@ def test_a_killed_worker_resumes_with_the_same_losses(ray_cluster: None, folder:
     assert len(expected) == 20
     assert undisturbed["figures"]["last_loss"] < 0.5 * undisturbed["figures"]["first_loss"]
 
+    for row in read_metrics(folder / "undisturbed"):
+        kinds = row["loss_by_kind"].values()
+        assert sum(tokens for _, tokens in kinds) == row["label_tokens"]
+        assert sum(loss * tokens for loss, tokens in kinds) / row["label_tokens"] == pytest.approx(
+            row["loss"]
+        )
+    counted = undisturbed["counts"]["by_kind"]
+    assert sum(kind["rows"] for kind in counted.values()) == 320
+    assert sum(kind["tokens"] for kind in counted.values()) == undisturbed["figures"]["tokens"]
+    events = EventAccumulator(str(folder / "undisturbed" / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("loss/all")] == list(range(1, 21))
+    shown = [event.value for event in events.Scalars("loss/all")]
+    assert shown == pytest.approx(expected, rel=1e-6)
+    assert {f"loss/{kind}" for kind in counted} <= set(events.Tags()["scalars"])
+    page = (folder / "undisturbed" / "report.html").read_text()
+    assert all(kind in page for kind in counted)
+
     metrics = folder / "killed" / "metrics.jsonl"
     killer = threading.Thread(target=kill_a_worker_after, args=(metrics, 8), daemon=True)
     killer.start()
@@ -83,6 +103,33 @@ def test_a_killed_worker_resumes_with_the_same_losses(ray_cluster: None, folder:
         first = load_file(folder / "undisturbed" / "model" / name)
         second = load_file(folder / "killed" / "model" / name)
         assert all((first[key] == second[key]).all() for key in first)
+
+
+@pytest.mark.slow
+def test_a_loss_gone_astray_stops_the_stage_and_names_the_rows(
+    ray_cluster: None, folder: Path
+) -> None:
+    """One line, no second try, the checkpoint before it whole."""
+    config = instruct(
+        folder,
+        "astray",
+        learning_rate={"llm": 1e38, "projector": 1e-3, "vision": 1e-3},
+        checkpoint_every=1,
+    )
+    with pytest.raises(InputError, match="stopped at step 2: its loss went astray") as error:
+        run(config)
+    ids = set(pq.read_table(folder / "astray" / "order" / "instruct.parquet")["id"].to_pylist())
+    named = re.findall(r"[0-9a-f]{64}", str(error.value))
+    assert named
+    assert set(named) <= ids
+    assert [row["step"] for row in read_metrics(folder / "astray")] == [1]
+    assert len(list((folder / "astray" / "train").glob("checkpoint*/step1/*model_states.pt"))) > 0
+
+
+def test_a_jump_is_measured_against_many_steps() -> None:
+    assert _jumped(4.1, [1.0] * REMEMBERED, largest_jump=3.0)
+    assert not _jumped(3.9, [1.0] * REMEMBERED, largest_jump=3.0)
+    assert not _jumped(9.0, [1.0] * (REMEMBERED - 1), largest_jump=3.0)
 
 
 @pytest.mark.slow

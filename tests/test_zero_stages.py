@@ -39,15 +39,17 @@ def _rows(built: Any) -> list[Row]:
 
 def _batch(rows: list[Row], built: Any) -> Any:
     from doctor_sun.models.multimodal import pad_batch
+    from doctor_sun.training.loop import MicroBatch
 
     ids, mask, labels = pad_batch([row[:2] for row in rows], built.tokenizer.pad_token_id)
     images = [row[2] for row in rows if row[2] is not None]
-    return {
+    inputs: Any = {
         "input_ids": ids,
         "attention_mask": mask,
         "labels": labels,
         "pixel_values": torch.stack(images) if images else None,
     }
+    return MicroBatch(inputs=inputs, ids=[""] * len(rows), kinds=[0] * len(rows))
 
 
 def train(rank: int, world: int, stage: int, micro: int, folder: str, port: int) -> None:

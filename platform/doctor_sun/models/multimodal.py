@@ -68,10 +68,11 @@ class MultimodalModel(nn.Module):
         labels: Tensor | None = None,
         pixel_values: Tensor | None = None,
     ) -> Tensor:
-        """Sum of the token losses over all labelled tokens (equation 2), or logits [B, T, vocab].
+        """Sum of each row's token losses [B] (equation 2), or logits [B, T, vocab].
 
-        The loss is a sum so that the caller can weigh it by the token count of the whole global
-        batch. Logits are computed only where a label is: prompts and image tokens need none.
+        The losses are sums so that the caller can weigh them by the token count of the whole global
+        batch, and tell one row's from another's. Logits are computed only where a label is: prompts
+        and image tokens need none.
         """
         hidden = self.llm.get_decoder()(
             inputs_embeds=self.embed(input_ids, pixel_values),
@@ -84,7 +85,8 @@ class MultimodalModel(nn.Module):
         targets = labels[:, 1:]
         labelled = targets != IGNORE_INDEX
         logits = head(hidden[:, :-1][labelled])  # [labelled tokens, vocab]
-        return F.cross_entropy(logits.float(), targets[labelled], reduction="sum")
+        losses = F.cross_entropy(logits.float(), targets[labelled], reduction="none")
+        return losses.new_zeros(len(labels)).index_add(0, labelled.nonzero()[:, 0], losses)
 
 
 def pad_batch(

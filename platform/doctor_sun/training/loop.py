@@ -1,7 +1,8 @@
 """The optimizer steps of every stage: one loop, whatever trains and however it is sharded."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -12,6 +13,9 @@ from torch import Tensor
 from doctor_sun.models.chat_template import IGNORE_INDEX
 from doctor_sun.training.schedule import warmup_cosine
 
+REMEMBERED = 50  # steps whose mean loss a jump is measured against
+NAMED_ROWS = 8  # of a rank, where the loss went astray
+
 
 class Batch(TypedDict):
     """One micro-batch, as `MultimodalModel.forward` takes it."""
@@ -20,6 +24,15 @@ class Batch(TypedDict):
     attention_mask: Tensor  # [batch, tokens]
     labels: Tensor  # [batch, tokens]
     pixel_values: Tensor | None  # [images, 3, size, size]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MicroBatch:
+    """One forward pass: what the model reads, and which rows these are."""
+
+    inputs: Batch
+    ids: Sequence[str]  # [batch]
+    kinds: Sequence[int]  # [batch] places in the stage's list of kinds (source and language)
 
 
 @dataclass(kw_only=True)
@@ -33,10 +46,17 @@ class StepResult:
     padded_tokens: int
     gradient_norm: float | None
     learning_rate: dict[str, float]
+    loss_by_kind: dict[str, tuple[float, int]]  # mean loss and labelled tokens of the kinds seen
 
 
 class Diverged(RuntimeError):
-    """The loss is no number; the weights of the last checkpoint are untouched."""
+    """The loss is no number or has jumped, on all ranks; the last checkpoint is untouched."""
+
+    def __init__(self, step: int, loss: float, rows: Sequence[str]) -> None:
+        super().__init__(
+            f"step {step}: the loss is {loss:.4g}, mostly of the rows {', '.join(rows)}"
+        )
+        self.step, self.loss, self.rows = step, loss, list(rows)
 
 
 def set_learning_rate(engine: Any, factor: float) -> dict[str, float]:
@@ -55,19 +75,21 @@ def _sum_over_ranks(*values: float) -> list[float]:
     return totals.tolist()
 
 
-def count_labels(batch: Batch) -> int:
-    """Tokens of a micro-batch that carry loss."""
-    return int((batch["labels"][:, 1:] != IGNORE_INDEX).sum())
+def count_labels(batch: Batch) -> Tensor:
+    """[batch] tokens of each row that carry loss."""
+    return (batch["labels"][:, 1:] != IGNORE_INDEX).sum(dim=1)
 
 
 def train_steps(
     engine: Any,
-    global_batches: Iterable[list[Batch]],
+    global_batches: Iterable[list[MicroBatch]],
     *,
     start: int,
     total: int,
     warmup_share: float,
     seed: int,
+    kinds: Sequence[str] = (),
+    largest_jump: float = math.inf,
 ) -> Iterator[StepResult]:
     """Take one optimizer step for each global batch (this rank's micro-batches of it).
 
@@ -76,44 +98,95 @@ def train_steps(
     scaled by ranks x micro-batches / tokens.
 
     Args:
-        engine: a DeepSpeed engine whose model returns a summed loss.
+        engine: a DeepSpeed engine whose model returns each row's summed loss.
         global_batches: lists of `gradient_accumulation_steps` micro-batches.
         start: steps already taken.
         total: steps of the whole stage, for the schedule.
         warmup_share: share of the steps that warms up.
         seed: of dropout; each step and rank draws its own, the same again after a resume.
+        kinds: names of the rows' kinds, for the loss of each.
+        largest_jump: nats by which a step's loss may exceed the mean of the `REMEMBERED` before.
 
     Raises:
-        Diverged: the loss is not finite.
+        Diverged: the loss is not finite, or has jumped; on all ranks alike.
     """
     world, rank = dist.get_world_size(), dist.get_rank()
+    before: deque[float] = deque(maxlen=REMEMBERED)
     for step, batches in enumerate(global_batches, start):
         torch.manual_seed(seed + step * world + rank)
         rates = set_learning_rate(engine, warmup_cosine(step, total, warmup_share))
+        labels = torch.cat([count_labels(batch.inputs) for batch in batches])
+        masks = [batch.inputs["attention_mask"] for batch in batches]
         label_tokens, tokens, padded = _sum_over_ranks(
-            sum(count_labels(b) for b in batches),
-            sum(int(b["attention_mask"].sum()) for b in batches),
-            sum(b["attention_mask"].numel() for b in batches),
+            int(labels.sum()),
+            sum(int(mask.sum()) for mask in masks),
+            sum(mask.numel() for mask in masks),
         )
         scale = world * len(batches) / label_tokens
-        loss_sum = 0.0
+        losses = []
         for batch in batches:
-            loss = engine(**_to_device(batch, engine.device))
-            loss_sum += loss.item()
-            if not math.isfinite(loss_sum):
-                raise Diverged(f"step {step + 1}: the loss is {loss_sum}")
-            engine.backward(loss * scale)
+            row_losses = engine(**_to_device(batch.inputs, engine.device))
+            losses.append(row_losses.detach())
+            engine.backward(row_losses.sum() * scale)
             engine.step()
+        of_rows = torch.cat(losses).double().cpu()
+        loss, by_kind = _losses(of_rows, labels, batches, kinds)
+        if not math.isfinite(loss) or _jumped(loss, before, largest_jump):
+            raise Diverged(step + 1, loss, _worst_rows(of_rows, labels, batches))
+        before.append(loss)
         norm = engine.get_global_grad_norm()
         yield StepResult(
             step=step + 1,
-            loss=_sum_over_ranks(loss_sum)[0] / label_tokens,
+            loss=loss,
             label_tokens=int(label_tokens),
             tokens=int(tokens),
             padded_tokens=int(padded),
             gradient_norm=None if norm is None else float(norm),
             learning_rate=rates,
+            loss_by_kind=by_kind,
         )
+
+
+def _losses(
+    of_rows: Tensor, labels: Tensor, batches: Sequence[MicroBatch], kinds: Sequence[str]
+) -> tuple[float, dict[str, tuple[float, int]]]:
+    """Mean loss of a labelled token over all ranks: of all rows, and of each kind seen.
+
+    Args:
+        of_rows: [rows] summed loss of each of this rank's rows.
+        labels: [rows] labelled tokens.
+        batches: where the rows stand.
+        kinds: names.
+    """
+    sums = torch.zeros(2, len(kinds) + 1, dtype=torch.float64)
+    sums[:, 0] = torch.stack([of_rows.sum(), labels.sum().double()])
+    if kinds:
+        places = 1 + torch.tensor([kind for batch in batches for kind in batch.kinds])
+        sums[0].index_add_(0, places, of_rows)
+        sums[1].index_add_(0, places, labels.double())
+    flat = _sum_over_ranks(*sums.flatten().tolist())
+    losses, counts = flat[: len(kinds) + 1], flat[len(kinds) + 1 :]
+    own = zip(kinds, losses[1:], counts[1:], strict=True)
+    return losses[0] / counts[0], {n: (loss / count, int(count)) for n, loss, count in own if count}
+
+
+def _jumped(loss: float, before: Sequence[float], largest_jump: float) -> bool:
+    """Whether a loss is far above those before it."""
+    return len(before) == REMEMBERED and loss > sum(before) / REMEMBERED + largest_jump
+
+
+def _worst_rows(of_rows: Tensor, labels: Tensor, batches: Sequence[MicroBatch]) -> list[str]:
+    """Ids of the rows whose loss is no number, or else the largest, of every rank."""
+    ids = [id for batch in batches for id in batch.ids]
+    mean = (of_rows / labels.clamp(min=1)).nan_to_num(math.inf, math.inf)
+    worst = mean.argsort(descending=True, stable=True)[:NAMED_ROWS].tolist()
+    if mean[worst[0]] == math.inf:
+        worst = [row for row in worst if mean[row] == math.inf]
+    found: list[list[tuple[float, str]]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(found, [(float(mean[row]), ids[row]) for row in worst])
+    ordered = sorted((pair for own in found for pair in own), key=lambda pair: -pair[0])
+    finite = ordered[0][0] < math.inf
+    return [id for loss, id in ordered if finite or loss == math.inf][:NAMED_ROWS]
 
 
 def _to_device(batch: Batch, device: torch.device) -> dict[str, Tensor | None]:

@@ -3,7 +3,6 @@
 Ray Data reads and tokenises; a row that cannot fit goes to the stage's ledger with the reason.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -25,7 +24,8 @@ class PreparedRows:
     """The rows of a stage and what happened to the others."""
 
     rows: Dataset
-    """Columns id, position, input_ids, labels, images; sorted by position."""
+    """Columns id, kind (`source/language`), position, input_ids, labels, images; sorted by
+    position."""
 
     ledger: pa.Table
     """Rows that cannot be trained on: id, step, verdict, reason, evidence."""
@@ -36,8 +36,8 @@ class PreparedRows:
     realised: dict[str, int]
     """Rows by item of the mixture."""
 
-    by_source: dict[str, int]
-    """Rows by source and language."""
+    by_kind: dict[str, dict[str, int]]
+    """Rows and tokens by kind."""
 
 
 @lru_cache(maxsize=1)
@@ -88,8 +88,14 @@ def encode_rows(
     return table.append_column("reason", pa.array(reasons, pa.string()))
 
 
+def kinds(rows: pa.Table) -> list[str]:
+    """What the loss of each row is counted under: its source and language."""
+    columns = (rows[name].to_pylist() for name in ("source", "language"))
+    return ["/".join(pair) for pair in zip(*columns, strict=True)]
+
+
 def place_rows(batch: pa.Table, order: pa.Table) -> pa.Table:
-    """The rows of a batch that are read, once for each position they are read at."""
+    """The rows of a batch that are read, with their kind, once for each position."""
     wanted: NDArray[np.object_] = order["id"].to_numpy(zero_copy_only=False)
     positions = order["position"].to_numpy()
     ids = batch["id"].to_numpy(zero_copy_only=False)
@@ -97,6 +103,7 @@ def place_rows(batch: pa.Table, order: pa.Table) -> pa.Table:
     at = np.searchsorted(ids[by_id], wanted)
     found = np.flatnonzero((at < len(ids)) & (ids[by_id][np.minimum(at, len(ids) - 1)] == wanted))
     taken = batch.take(pa.array(by_id[at[found]]))
+    taken = taken.append_column("kind", pa.array(kinds(taken), pa.string()))
     return taken.append_column("position", pa.array(positions[found], pa.int64()))
 
 
@@ -173,22 +180,20 @@ def prepare_rows(
     placed = encoded.map_batches(
         place_rows, fn_kwargs={"order": order}, batch_format="pyarrow", batch_size=None
     )
-    sources = dict(
-        zip(
-            index["id"].to_pylist(),
-            zip(index["source"].to_pylist(), index["language"].to_pylist(), strict=True),
-            strict=True,
-        )
-    )
-    by_source = Counter("/".join(sources[i]) for i in order["id"].to_pylist())
+    kind_of = dict(zip(index["id"].to_pylist(), kinds(index), strict=True))
+    by_kind: dict[str, dict[str, int]] = {}
+    for row in order["id"].to_pylist():
+        counted = by_kind.setdefault(kind_of[row], {"rows": 0, "tokens": 0})
+        counted["rows"] += 1
+        counted["tokens"] += length[row]
     return PreparedRows(
-        rows=placed.select_columns(["id", "position", "input_ids", "labels", "images"])
+        rows=placed.select_columns(["id", "kind", "position", "input_ids", "labels", "images"])
         .sort("position")
         .materialize(),
         ledger=_ledger(thin.filter(pa.array(misfit)), stage),
         order=order,
         realised=realised,
-        by_source=dict(sorted(by_source.items())),
+        by_kind=dict(sorted(by_kind.items())),
     )
 
 

@@ -4,12 +4,13 @@ The four stages of the paper (`medical`, `hybrid`, `align`, `instruct`) are conf
 one function: what trains, on which mixture, how long.
 """
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import ray
 
@@ -20,6 +21,9 @@ from doctor_sun.models.build import ModelConfig
 from doctor_sun.runs import Step
 from doctor_sun.training.engine import EngineConfig
 from doctor_sun.training.mixture import MixtureItem
+
+if TYPE_CHECKING:
+    from doctor_sun.training.prepare import PreparedRows
 
 TEXT_STAGES = ("medical", "hybrid")
 
@@ -81,6 +85,10 @@ class StageConfig(JobConfig):
 
     report_every: int = 20
     """Optimizer steps between progress lines."""
+
+    largest_jump: float = 3.0
+    """Nats by which a step's loss may exceed the mean of the 50 before; beyond, or when the loss is
+    no number, the stage stops and names the rows."""
 
     max_failures: int = 3
     """How often the stage resumes by itself after a worker dies."""
@@ -164,8 +172,14 @@ def save_trained(config: StageConfig, checkpoint: str, folder: str) -> None:
     save_model(built, Path(folder), llm_trained="llm" in config.learning_rate)
 
 
-def fit(config: StageConfig, rows: Any, total_steps: int, step: Step, shape: int) -> Any:
-    """Run Ray Train until the last step; returns its result."""
+def fit(
+    config: StageConfig, prepared: "PreparedRows", total_steps: int, step: Step, shape: int
+) -> Any:
+    """Run Ray Train until the last step; returns its result.
+
+    Raises:
+        InputError: the loss went astray; the message names the rows.
+    """
     from ray.train import (
         CheckpointConfig,
         FailureConfig,
@@ -175,7 +189,7 @@ def fit(config: StageConfig, rows: Any, total_steps: int, step: Step, shape: int
     )
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    from doctor_sun.training.progress import Progress
+    from doctor_sun.training.progress import DIVERGED, Progress
     from doctor_sun.training.shards import RankShards
     from doctor_sun.training.worker import WorkerConfig, train_worker
 
@@ -191,16 +205,17 @@ def fit(config: StageConfig, rows: Any, total_steps: int, step: Step, shape: int
         )
     folder = str(step.folder.absolute())
     shared = ("model", "engine", "learning_rate", "global_batch", "micro_batch", "warmup_share")
-    timing = ("checkpoint_every", "report_every", "seed")
+    timing = ("checkpoint_every", "report_every", "largest_jump", "seed")
     worker = WorkerConfig(
         name=config.stage,
         total_steps=total_steps,
+        kinds=list(prepared.by_kind),
         threads=max(1, int(config.cpus_per_worker)),
         **{name: getattr(config, name) for name in (*shared, *timing)},
     )
     trainer = TorchTrainer(
         partial(train_worker, worker),
-        datasets={"train": rows},
+        datasets={"train": prepared.rows},
         dataset_config=RankShards(shape, config.model.square_padding),
         torch_config=TorchConfig(backend=config.engine.backend),
         scaling_config=ScalingConfig(
@@ -213,11 +228,20 @@ def fit(config: StageConfig, rows: Any, total_steps: int, step: Step, shape: int
             storage_path=folder,
             failure_config=FailureConfig(max_failures=config.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
-            callbacks=[Progress(config.stage, folder, total_steps)],
+            callbacks=[Progress(config.stage, folder, total_steps, config.global_batch)],
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
-    return trainer.fit()
+    (step.folder / DIVERGED).unlink(missing_ok=True)
+    result = trainer.fit()
+    if (step.folder / DIVERGED).exists():
+        found = json.loads((step.folder / DIVERGED).read_text(encoding="utf-8"))
+        raise InputError(
+            f"stage '{config.stage}' stopped at step {found['step']}: its loss went astray "
+            f"({found['loss']:.4g}), mostly of the rows {', '.join(found['rows'])}; the last "
+            "checkpoint is kept (a lower learning rate, or other data, makes it another run)"
+        )
+    return result
 
 
 def run(config: StageConfig) -> dict[str, Any]:
@@ -230,6 +254,7 @@ def run(config: StageConfig) -> dict[str, Any]:
 
     from doctor_sun.training.prepare import prepare_rows
     from doctor_sun.training.progress import METRICS, read_metrics
+    from doctor_sun.training.report import training_page
 
     total_steps = math.ceil(config.samples / config.global_batch)
     with connect(config.address):
@@ -254,17 +279,19 @@ def run(config: StageConfig) -> dict[str, Any]:
             with (step.folder / name / f"{config.stage}.parquet").open("wb") as stream:
                 pq.write_table(table, stream)
         step.say(f"{prepared.order.num_rows} rows, {total_steps} steps: {prepared.realised}")
-        result = fit(config, prepared.rows, total_steps, step, image_size)
+        result = fit(config, prepared, total_steps, step, image_size)
         save = ray.remote(num_cpus=1)(save_trained)
         ray.get(save.remote(config, result.checkpoint.path, str(step.folder / "model")))
     metrics = read_metrics(step.folder)
+    page = training_page(config.stage, metrics, prepared.by_kind, config.global_batch)
+    (step.folder / "report.html").write_text(page, encoding="utf-8")
     return step.finish(
-        outputs=["model", "order", "ledger", METRICS],
+        outputs=["model", "order", "ledger", METRICS, "report.html"],
         counts={
             "rows": prepared.order.num_rows,
             "does_not_fit": prepared.ledger.num_rows,
             "by_mixture": prepared.realised,
-            "by_source": prepared.by_source,
+            "by_kind": prepared.by_kind,
             "steps": total_steps,
         },
         figures={

@@ -1,9 +1,10 @@
 """What each Ray Train worker runs: its shard of the rows, the loop, checkpoints, reports."""
 
 import logging
+import resource
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -24,8 +25,9 @@ from doctor_sun.training.engine import (
     start_collectives,
     trainable_table,
 )
-from doctor_sun.training.loop import Batch, StepResult, train_steps
+from doctor_sun.training.loop import Batch, Diverged, MicroBatch, StepResult, train_steps
 
+GIB = 1 << 30
 PREFETCHED = 8  # batches read ahead of the step, so that a block's arrival is not waited for
 
 
@@ -43,11 +45,14 @@ class WorkerConfig:
     warmup_share: float
     checkpoint_every: int
     report_every: int
+    largest_jump: float
     seed: int
     threads: int
+    kinds: Sequence[str]
+    """Kinds of the stage's rows, `source/language`."""
 
 
-def make_batch(rows: pa.Table, built: BuiltModel) -> Batch:
+def make_batch(rows: pa.Table, built: BuiltModel, kinds: Mapping[str, int]) -> MicroBatch:
     """Pad the rows of one micro-batch and normalise its images."""
     input_ids, attention_mask, labels = pad_batch(
         list(zip(rows["input_ids"].to_pylist(), rows["labels"].to_pylist(), strict=True)),
@@ -63,12 +68,14 @@ def make_batch(rows: pa.Table, built: BuiltModel) -> Batch:
         pixels = np.frombuffer(b"".join(images), dtype=np.uint8).reshape(shape)
         processor = build_image_processor(built.image_size, built.config.square_padding)
         pixel_values = normalise(processor, torch.from_numpy(pixels.copy()))
-    return {
+    inputs: Batch = {
         "input_ids": input_ids,
         "attention_mask": attention_mask,
         "labels": labels,
         "pixel_values": pixel_values,
     }
+    places = [kinds[kind] for kind in rows["kind"].to_pylist()]
+    return MicroBatch(inputs=inputs, ids=rows["id"].to_pylist(), kinds=places)
 
 
 def read_shard(rank_rows: int) -> Iterator[pa.Table]:
@@ -137,29 +144,48 @@ def train_worker(config: WorkerConfig) -> None:
     done = resume(engine)
     pending: list[StepResult] = []
     started = time.perf_counter()
+    kinds = {kind: place for place, kind in enumerate(config.kinds)}
     batches = (
         [
-            make_batch(table.slice(start, config.micro_batch), built)
+            make_batch(table.slice(start, config.micro_batch), built, kinds)
             for start in range(0, table.num_rows, config.micro_batch)
         ]
         for table in islice(tables, done, config.total_steps)
     )
-    for result in train_steps(
+    steps = train_steps(
         engine,
         batches,
         start=done,
         total=config.total_steps,
         warmup_share=config.warmup_share,
         seed=config.seed,
-    ):
-        pending.append(result)
-        last = result.step == config.total_steps
-        checkpointing = last or result.step % config.checkpoint_every == 0
-        if checkpointing or result.step % config.report_every == 0:
-            seconds = time.perf_counter() - started
-            metrics = {"steps": [asdict(r) for r in pending], "seconds": seconds, "world": world}
-            if checkpointing:
-                save_checkpoint(engine, result, metrics)
-            else:
-                ray.train.report(metrics)
-            pending, started = [], time.perf_counter()
+        kinds=config.kinds,
+        largest_jump=config.largest_jump,
+    )
+    try:
+        for result in steps:
+            pending.append(result)
+            last = result.step == config.total_steps
+            checkpointing = last or result.step % config.checkpoint_every == 0
+            if checkpointing or result.step % config.report_every == 0:
+                metrics = {
+                    "steps": [asdict(r) for r in pending],
+                    "seconds": time.perf_counter() - started,
+                    "memory_gib": peak_memory(),
+                }
+                if checkpointing:
+                    save_checkpoint(engine, result, metrics)
+                else:
+                    ray.train.report(metrics)
+                pending, started = [], time.perf_counter()
+    except Diverged as error:
+        # Said and not raised: Ray Train would take it for a failed worker and try again in vain.
+        metrics = {"steps": [asdict(r) for r in pending], "diverged": vars(error)}
+        ray.train.report(metrics | {"seconds": time.perf_counter() - started, "memory_gib": 0.0})
+
+
+def peak_memory() -> float:
+    """GiB that this process held at most: of its GPU where it has one, else of the machine."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / GIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
