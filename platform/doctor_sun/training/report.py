@@ -12,7 +12,7 @@ from doctor_sun.reports.plots import COLOURS, embedded, new_figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SMOOTHED = 20  # steps of the running mean
+SMOOTHED = 20  # steps of the running mean, or a tenth of a shorter stage
 ENDS = 0.1  # share of the steps that counts as the beginning, or the end, of a stage
 Metrics = Sequence[Mapping[str, Any]]
 
@@ -92,10 +92,10 @@ def _plot(metrics: Metrics, draw: Callable[["Axes", Metrics], None]) -> str:
 
 
 def running_mean(values: Sequence[float]) -> NDArray[np.float64]:
-    """[n] the mean of each value and those before it, `SMOOTHED` at most."""
+    """[n] the mean of each value and some before it."""
     sums = np.cumsum([0.0, *values])
     ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(0, ends - SMOOTHED)
+    starts = np.maximum(0, ends - max(1, min(SMOOTHED, len(values) // 10)))
     mean: NDArray[np.float64] = (sums[ends] - sums[starts]) / (ends - starts)
     return mean
 
