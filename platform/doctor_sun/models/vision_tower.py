@@ -7,6 +7,7 @@ The attention of each block is rebuilt from separate `nn.Linear` layers: open_cl
 from pathlib import Path
 
 import open_clip
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -114,7 +115,11 @@ def load_vision_tower(name: str, pretrained: str | None = None, layer: int = -2)
             f"vision tower '{name}' is neither a folder nor an architecture of open_clip"
         )
     try:
-        model = open_clip.create_model(f"local-dir:{name}" if is_folder else name, pretrained)
+        model = open_clip.create_model(
+            f"local-dir:{name}" if is_folder else name,
+            pretrained,
+            device=torch.get_default_device(),  # meta, where only shapes are wanted
+        )
     except RuntimeError as error:
         first = str(error).splitlines()[0]
         raise InputError(
