@@ -17,7 +17,7 @@ from doctor_sun.errors import InputError
 from doctor_sun.models.build import ModelConfig
 from doctor_sun.models.low_rank import LowRankConfig
 from doctor_sun.training.loop import REMEMBERED, _jumped
-from doctor_sun.training.mixture import MixtureItem
+from doctor_sun.training.mixture import MixtureItem, counts_of
 from doctor_sun.training.progress import read_metrics
 from doctor_sun.training.stage import StageConfig, run
 from tests.small_data import write_small_data
@@ -163,6 +163,33 @@ def test_the_presets_are_whole(preset: str, stage: str) -> None:
     assert config.stage == stage
     trained = {"align": {"projector"}, "instruct": {"llm", "projector", "vision"}}
     assert set(config.learning_rate) == trained.get(stage, {"llm"})
+
+
+def ablation(stage: str, name: str) -> StageConfig:
+    """One of the paper's stages with an ablation's file over it."""
+    paper = Path(__file__).parent.parent / "configs" / "paper"
+    files = (paper / f"{stage}.yaml", paper / "ablations" / f"{name}.yaml")
+    return load(StageConfig, *map(str, files), output="runs/x")
+
+
+def test_each_ablation_changes_what_its_name_says() -> None:
+    """The eight ratios of Table 4 fix the medical rows; the others change one part of the model."""
+    for name, ratio in {"v1": 0, "v2": 0.2, "v3": 0.5, "v4": 1}.items():
+        config = ablation("instruct", name)
+        medical, *general = counts_of([item.share for item in config.mixture], config.samples)
+        assert medical == 60_000
+        assert sum(general) == 60_000 * ratio
+    for name, samples in {"e1": 250_000, "e2": 500_000}.items():
+        config = ablation("align", name)
+        assert config.samples == samples
+        assert counts_of([i.share for i in config.mixture], samples)[0] == 250_000
+    frozen = ablation("instruct", "docs-fv")
+    assert frozen.model.low_rank is None
+    assert set(frozen.learning_rate) == {"llm", "projector"}
+    assert ablation("instruct", "projector-mlp").model.projector == "mlp2x_gelu"
+    general = ablation("align", "docs-gl")
+    assert general.model.llm == "/shared/models/llama3.1-8b-instruct-dpo-zh"
+    assert general.model.vision == "ViT-L-14-336-quickgelu"  # the rest of the section stays
 
 
 def test_a_stage_that_cannot_be_trained_is_refused(folder: Path) -> None:
