@@ -1,6 +1,8 @@
-"""A stage on Ray Train: it learns, resumes after a killed worker, freezes what it should freeze."""
+"""A stage on Ray Train: it learns, survives kills, freezes what it should, says why it stops."""
 
 import re
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -22,6 +24,8 @@ from doctor_sun.training.progress import read_metrics
 from doctor_sun.training.stage import StageConfig, run
 from tests.small_data import write_small_data
 from tests.tiny_models import build_clip, build_llm
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +71,7 @@ def kill_a_worker_after(metrics: Path, step: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_worker_resumes_with_the_same_losses(ray_cluster: None, folder: Path) -> None:
+def test_a_stage_learns_and_says_what_it_did(ray_cluster: None, folder: Path) -> None:
     undisturbed = run(instruct(folder, "undisturbed"))
     expected = [row["loss"] for row in read_metrics(folder / "undisturbed")]
     assert len(expected) == 20
@@ -90,15 +94,37 @@ def test_a_killed_worker_resumes_with_the_same_losses(ray_cluster: None, folder:
     page = (folder / "undisturbed" / "report.html").read_text()
     assert all(kind in page for kind in counted)
 
+
+@pytest.mark.slow
+def test_a_killed_driver_and_a_killed_worker_change_nothing(
+    ray_cluster: None, folder: Path
+) -> None:
+    """kill -9 of the job and its cluster, then of a worker: the same losses and weights."""
+    code = (
+        "import pathlib, sys; from tests.test_training_stage import instruct, run; "
+        "run(instruct(pathlib.Path(sys.argv[1]), 'killed'))"
+    )
+    job = subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=ROOT)
     metrics = folder / "killed" / "metrics.jsonl"
-    killer = threading.Thread(target=kill_a_worker_after, args=(metrics, 8), daemon=True)
+    while not metrics.exists() or len(metrics.read_text().splitlines()) < 8:
+        assert job.poll() is None
+        time.sleep(0.05)
+    job.kill()
+    job.wait()
+    before = len(metrics.read_text().splitlines())
+    assert not (folder / "killed" / "manifest.json").exists()
+
+    killer = threading.Thread(target=kill_a_worker_after, args=(metrics, before + 8), daemon=True)
     killer.start()
     run(instruct(folder, "killed"))
     killer.join(timeout=1)
     assert not killer.is_alive()
-    resumed = read_metrics(folder / "killed")
-    assert len(resumed) < len((folder / "killed" / "metrics.jsonl").read_text().splitlines())
-    assert [row["loss"] for row in resumed] == expected
+    run(instruct(folder, "undisturbed"))
+    resumed, expected = (read_metrics(folder / name) for name in ("killed", "undisturbed"))
+    assert [row["loss"] for row in resumed] == [row["loss"] for row in expected]
+    lines = len(metrics.read_text().splitlines())
+    # Each resumed from a checkpoint, not from nothing.
+    assert before + 15 <= lines < before + 8 + 15
     for name in ("projector.safetensors", "low_rank.safetensors", "llm/model.safetensors"):
         first = load_file(folder / "undisturbed" / "model" / name)
         second = load_file(folder / "killed" / "model" / name)
@@ -158,7 +184,7 @@ def test_align_trains_the_projector_only_and_accounts_for_every_row(
 @pytest.mark.parametrize("preset", ["tiny", "paper"])
 @pytest.mark.parametrize("stage", ["medical", "hybrid", "align", "instruct"])
 def test_the_presets_are_whole(preset: str, stage: str) -> None:
-    file = Path(__file__).parent.parent / "configs" / preset / f"{stage}.yaml"
+    file = ROOT / "configs" / preset / f"{stage}.yaml"
     config = load(StageConfig, str(file), output="runs/x")
     assert config.stage == stage
     trained = {"align": {"projector"}, "instruct": {"llm", "projector", "vision"}}
@@ -167,7 +193,7 @@ def test_the_presets_are_whole(preset: str, stage: str) -> None:
 
 def ablation(stage: str, name: str) -> StageConfig:
     """One of the paper's stages with an ablation's file over it."""
-    paper = Path(__file__).parent.parent / "configs" / "paper"
+    paper = ROOT / "configs" / "paper"
     files = (paper / f"{stage}.yaml", paper / "ablations" / f"{name}.yaml")
     return load(StageConfig, *map(str, files), output="runs/x")
 
