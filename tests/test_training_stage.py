@@ -1,5 +1,6 @@
 """A stage on Ray Train: it learns, survives kills, freezes what it should, says why it stops."""
 
+import json
 import re
 import subprocess
 import sys
@@ -122,9 +123,9 @@ def test_a_killed_driver_and_a_killed_worker_change_nothing(
     run(instruct(folder, "undisturbed"))
     resumed, expected = (read_metrics(folder / name) for name in ("killed", "undisturbed"))
     assert [row["loss"] for row in resumed] == [row["loss"] for row in expected]
-    lines = len(metrics.read_text().splitlines())
-    # Each resumed from a checkpoint, not from nothing.
-    assert before + 15 <= lines < before + 8 + 15
+    steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
+    assert len(steps) > 20
+    assert steps.count(1) == 1  # each resumed from a checkpoint, not from nothing
     for name in ("projector.safetensors", "low_rank.safetensors", "llm/model.safetensors"):
         first = load_file(folder / "undisturbed" / "model" / name)
         second = load_file(folder / "killed" / "model" / name)

@@ -168,11 +168,7 @@ def train_worker(config: WorkerConfig) -> None:
             last = result.step == config.total_steps
             checkpointing = last or result.step % config.checkpoint_every == 0
             if checkpointing or result.step % config.report_every == 0:
-                metrics = {
-                    "steps": [asdict(r) for r in pending],
-                    "seconds": time.perf_counter() - started,
-                    "memory_gib": peak_memory(),
-                }
+                metrics = report_of(pending, started)
                 if checkpointing:
                     save_checkpoint(engine, result, metrics)
                 else:
@@ -180,8 +176,16 @@ def train_worker(config: WorkerConfig) -> None:
                 pending, started = [], time.perf_counter()
     except Diverged as error:
         # Said and not raised: Ray Train would take it for a failed worker and try again in vain.
-        metrics = {"steps": [asdict(r) for r in pending], "diverged": vars(error)}
-        ray.train.report(metrics | {"seconds": time.perf_counter() - started, "memory_gib": 0.0})
+        ray.train.report(report_of(pending, started) | {"diverged": vars(error)})
+
+
+def report_of(steps: Sequence[StepResult], started: float) -> dict[str, Any]:
+    """What a rank says of the steps since its last report."""
+    return {
+        "steps": [asdict(step) for step in steps],
+        "seconds": time.perf_counter() - started,
+        "memory_gib": peak_memory(),
+    }
 
 
 def peak_memory() -> float:
