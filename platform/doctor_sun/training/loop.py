@@ -130,7 +130,8 @@ def train_steps(
             engine.backward(row_losses.sum() * scale)
             engine.step()
         of_rows = torch.cat(losses).double().cpu()
-        loss, by_kind = _losses(of_rows, labels, batches, kinds)
+        loss_sum, by_kind = _losses(of_rows, labels, batches, kinds)
+        loss = loss_sum / label_tokens
         if not math.isfinite(loss) or _jumped(loss, before, largest_jump):
             raise Diverged(step + 1, loss, _worst_rows(of_rows, labels, batches))
         before.append(loss)
@@ -150,7 +151,7 @@ def train_steps(
 def _losses(
     of_rows: Tensor, labels: Tensor, batches: Sequence[MicroBatch], kinds: Sequence[str]
 ) -> tuple[float, dict[str, tuple[float, int]]]:
-    """Mean loss of a labelled token over all ranks: of all rows, and of each kind seen.
+    """Over all ranks: the summed loss, and mean loss and labelled tokens of each kind seen.
 
     Args:
         of_rows: [rows] summed loss of each of this rank's rows.
@@ -158,16 +159,14 @@ def _losses(
         batches: where the rows stand.
         kinds: names.
     """
-    sums = torch.zeros(2, len(kinds) + 1, dtype=torch.float64)
-    sums[:, 0] = torch.stack([of_rows.sum(), labels.sum().double()])
+    sums = torch.zeros(2, len(kinds), dtype=torch.float64)
     if kinds:
-        places = 1 + torch.tensor([kind for batch in batches for kind in batch.kinds])
+        places = torch.tensor([kind for batch in batches for kind in batch.kinds])
         sums[0].index_add_(0, places, of_rows)
         sums[1].index_add_(0, places, labels.double())
-    flat = _sum_over_ranks(*sums.flatten().tolist())
-    losses, counts = flat[: len(kinds) + 1], flat[len(kinds) + 1 :]
-    own = zip(kinds, losses[1:], counts[1:], strict=True)
-    return losses[0] / counts[0], {n: (loss / count, int(count)) for n, loss, count in own if count}
+    loss_sum, *flat = _sum_over_ranks(float(of_rows.sum()), *sums.flatten().tolist())
+    own = zip(kinds, flat[: len(kinds)], flat[len(kinds) :], strict=True)
+    return loss_sum, {name: (loss / count, int(count)) for name, loss, count in own if count}
 
 
 def _jumped(loss: float, before: Sequence[float], largest_jump: float) -> bool:
