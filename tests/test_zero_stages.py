@@ -1,6 +1,8 @@
-"""ZeRO stage 0, 1, 2 and 3 give the same losses; batches split differently give the same step."""
+"""ZeRO stages, passes, packing, offload and checkpointing change speed and memory, not losses."""
 
 import os
+import socket
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,34 +39,40 @@ def _rows(built: Any) -> list[Row]:
     return rows
 
 
-def _batch(rows: list[Row], built: Any) -> Any:
-    from doctor_sun.models.multimodal import pad_batch
+def _batch(rows: list[Row], built: Any, packed: bool) -> Any:
+    from doctor_sun.models.multimodal import pack_batch, pad_batch
     from doctor_sun.training.loop import MicroBatch
 
-    ids, mask, labels = pad_batch([row[:2] for row in rows], built.tokenizer.pad_token_id)
+    mask = lengths = None
+    if packed:
+        ids, labels, lengths = pack_batch([row[:2] for row in rows])
+    else:
+        ids, mask, labels = pad_batch([row[:2] for row in rows], built.tokenizer.pad_token_id)
     images = [row[2] for row in rows if row[2] is not None]
     inputs: Any = {
         "input_ids": ids,
         "attention_mask": mask,
         "labels": labels,
         "pixel_values": torch.stack(images) if images else None,
+        "row_lengths": lengths,
     }
     return MicroBatch(inputs=inputs, ids=[""] * len(rows), kinds=[0] * len(rows))
 
 
-def train(rank: int, world: int, stage: int, micro: int, folder: str, port: int) -> None:
-    """Train in one process of a group; rank 0 writes the losses and the sharding it saw."""
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How a group of processes trains: all of them on the same global batch."""
+
+    passes: tuple[int, ...] = (2, 2)  # rows of each forward pass of a rank
+    packed: bool = False
+    engine: dict[str, Any] = field(default_factory=dict)
+
+
+def train_all(rank: int, world: int, settings: dict[str, Setting], folder: str, port: int) -> None:
+    """Train once with each setting in one group of processes; rank 0 writes what it saw."""
     import torch.distributed as dist
 
-    from doctor_sun.models.build import ModelConfig, build_model
-    from doctor_sun.models.low_rank import LowRankConfig
-    from doctor_sun.training.engine import (
-        EngineConfig,
-        initialize,
-        set_trainable,
-        start_collectives,
-    )
-    from doctor_sun.training.loop import train_steps
+    from doctor_sun.training.engine import start_collectives
 
     os.environ["LOCAL_RANK"] = str(rank)
     torch.set_num_threads(1)
@@ -72,6 +80,20 @@ def train(rank: int, world: int, stage: int, micro: int, folder: str, port: int)
         "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world
     )
     start_collectives("gloo")
+    found = {name: train(rank, world, setting, folder) for name, setting in settings.items()}
+    if rank == 0:
+        torch.save(found, f"{folder}/found.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def train(rank: int, world: int, setting: Setting, folder: str) -> dict[str, Any]:
+    """The losses of a short training, the parameters that are whole, whether frozen ones moved."""
+    from doctor_sun.models.build import ModelConfig, build_model
+    from doctor_sun.models.low_rank import LowRankConfig
+    from doctor_sun.training.engine import EngineConfig, initialize, set_trainable
+    from doctor_sun.training.loop import train_steps
+
     torch.manual_seed(0)
     built = build_model(
         ModelConfig(
@@ -85,55 +107,73 @@ def train(rank: int, world: int, stage: int, micro: int, folder: str, port: int)
     frozen = {
         n: p.detach().clone() for n, p in built.model.named_parameters() if not p.requires_grad
     }
+    engine = initialize(built.model, rates, EngineConfig(**setting.engine), len(setting.passes))
     share = GLOBAL_BATCH // world
-    engine = initialize(built.model, rates, EngineConfig(zero_stage=stage), micro, share // micro)  # type: ignore[arg-type]
     rows = _rows(built)[rank * share : (rank + 1) * share]
-    micros = [_batch(rows[i : i + micro], built) for i in range(0, share, micro)]
-    found = train_steps(engine, [micros] * STEPS, start=0, total=STEPS, warmup_share=0.1, seed=0)
-    losses = [result.loss for result in found]
-    resident = sum(p.data.numel() for p in built.model.parameters() if p.requires_grad)
-    unchanged = stage == 3 or all(
-        torch.equal(p, frozen[n]) for n, p in built.model.named_parameters() if n in frozen
-    )
-    if rank == 0:
-        result = {"losses": losses, "resident": resident, "frozen_unchanged": unchanged}
-        torch.save(result, f"{folder}/result.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+    micros = []
+    for count in setting.passes:
+        micros.append(_batch(rows[:count], built, setting.packed))
+        rows = rows[count:]
+    steps = train_steps(engine, [micros] * STEPS, start=0, total=STEPS, warmup_share=0.1, seed=0)
+    found = {
+        "losses": [result.loss for result in steps],
+        "resident": sum(p.data.numel() for p in built.model.parameters() if p.requires_grad),
+        "frozen_moved": any(
+            not torch.equal(p, frozen[n])
+            for n, p in built.model.named_parameters()
+            if n in frozen and p.numel()  # stage 3 keeps no parameter whole
+        ),
+    }
+    engine.destroy()
+    return found
 
 
-def losses_of(folder: Path, port: int, world: int = 2, stage: int = 2, micro: int = 2) -> Any:
-    mp.spawn(train, args=(world, stage, micro, str(folder), port), nprocs=world)
-    return torch.load(folder / "result.pt")
+SETTINGS = {
+    **{f"stage {stage}": Setting(engine={"zero_stage": stage}) for stage in range(4)},
+    "a row a pass": Setting(passes=(1, 1, 1, 1)),
+    "packed": Setting(passes=(4,), packed=True),
+    "packed, unevenly": Setting(passes=(3, 1), packed=True),
+    "packed, stage 3": Setting(passes=(3, 1), packed=True, engine={"zero_stage": 3}),
+    "checkpointing": Setting(engine={"gradient_checkpointing": True}),
+    "checkpointing, packed, stage 3": Setting(
+        passes=(3, 1), packed=True, engine={"zero_stage": 3, "gradient_checkpointing": True}
+    ),
+    "offload": Setting(engine={"offload_optimizer": True}),
+    "offload, one pass": Setting(passes=(4,), engine={"offload_optimizer": True}),
+    "offload, stage 3": Setting(
+        engine={"zero_stage": 3, "offload_optimizer": True, "offload_parameters": True}
+    ),
+}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("zero")
-    build_llm(path / "llm")
-    build_clip(path / "clip")
-    return path
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What each setting of two processes gave, and one process alone."""
+    folder = tmp_path_factory.mktemp("zero")
+    build_llm(folder / "llm")
+    build_clip(folder / "clip")
+    results = {}
+    alone = {"alone": Setting(passes=(GLOBAL_BATCH,), engine={"zero_stage": 0})}
+    for world, settings in ((1, alone), (2, SETTINGS)):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        mp.spawn(train_all, args=(world, settings, str(folder), port), nprocs=world)
+        results |= torch.load(folder / "found.pt")
+    return results
 
 
 @pytest.mark.slow
-def test_every_stage_gives_the_same_losses_and_shards_what_it_says(
-    folder: Path, unused_port: int
+@pytest.mark.parametrize("name", SETTINGS)
+def test_sharding_passes_and_packing_leave_the_losses_as_they_are(
+    found: dict[str, dict[str, Any]], name: str
 ) -> None:
-    results = {stage: losses_of(folder, unused_port + stage, stage=stage) for stage in range(4)}
-    for stage in range(4):
-        torch.testing.assert_close(
-            torch.tensor(results[stage]["losses"]),
-            torch.tensor(results[0]["losses"]),
-            atol=TOLERANCE,
-            rtol=0,
-        )
-        assert results[stage]["frozen_unchanged"]
-    assert results[0]["losses"][-1] < 0.5 * results[0]["losses"][0]
-    assert [results[s]["resident"] > 0 for s in range(4)] == [True, True, True, False]
+    alone, losses = (torch.tensor(found[setting]["losses"]) for setting in ("alone", name))
+    torch.testing.assert_close(losses, alone, atol=TOLERANCE, rtol=0)
+    assert losses[-1] < 0.5 * losses[0]
+    assert not found[name]["frozen_moved"]
 
 
 @pytest.mark.slow
-def test_losses_do_not_depend_on_micro_batches_or_ranks(folder: Path, unused_port: int) -> None:
-    split = losses_of(folder, unused_port, world=2, micro=1)["losses"]
-    whole = losses_of(folder, unused_port + 1, world=1, micro=8)["losses"]
-    torch.testing.assert_close(torch.tensor(split), torch.tensor(whole), atol=TOLERANCE, rtol=0)
+def test_stage_3_keeps_no_parameter_whole(found: dict[str, dict[str, Any]]) -> None:
+    assert [found[f"stage {stage}"]["resident"] > 0 for stage in range(4)] == [True] * 3 + [False]

@@ -80,6 +80,8 @@ def load_language_model(llm: str, tokenizer: "PreTrainedTokenizerBase") -> "PreT
     import torch
     from transformers import AutoModelForCausalLM
 
+    from doctor_sun.models.packed_attention import use_packed_attention
+
     try:
         model = AutoModelForCausalLM.from_pretrained(llm, dtype=torch.float32)
     except (OSError, ValueError) as error:
@@ -87,6 +89,7 @@ def load_language_model(llm: str, tokenizer: "PreTrainedTokenizerBase") -> "PreT
         raise InputError(f"language model {llm} cannot be loaded ({first})") from None
     if model.get_input_embeddings().num_embeddings < len(tokenizer):
         model.resize_token_embeddings(len(tokenizer))
+    use_packed_attention(model)
     return model
 
 

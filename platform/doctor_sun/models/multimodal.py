@@ -5,11 +5,14 @@ Shapes: B batch, T text tokens, P patches of an image, I images of the batch, H 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from doctor_sun.models.chat_template import IGNORE_INDEX
 
@@ -38,6 +41,14 @@ class MultimodalModel(nn.Module):
         self.vision = vision
         self.projector = projector
         self.image_token_id = image_token_id
+        self.checkpoint_projector = False
+
+    def checkpoint_activations(self) -> None:
+        """Compute activations again in the backward pass instead of keeping them."""
+        self.llm.gradient_checkpointing_enable({"use_reentrant": False})
+        self.checkpoint_projector = True
+        if self.vision is not None:
+            self.vision.visual.set_grad_checkpointing()
 
     def embed(self, input_ids: Tensor, pixel_values: Tensor | None) -> Tensor:
         """Input embeddings [B, T, H], image tokens replaced by projected patches (equation 1).
@@ -51,8 +62,9 @@ class MultimodalModel(nn.Module):
         if pixel_values is None:
             size = self.vision.image_size
             black = embedded.new_zeros(1, 3, size, size)
-            return embedded + 0.0 * self.projector(self.vision(black)).sum()
-        projected = self.projector(self.vision(pixel_values)).to(embedded.dtype)  # [I, P, H]
+            return embedded + 0.0 * self._project(self.projector, self.vision(black)).sum()
+        projected = self._project(self.projector, self.vision(pixel_values))  # [I, P, H]
+        projected = projected.to(embedded.dtype)
         places = (input_ids == self.image_token_id).unsqueeze(-1)
         if int(places.sum()) != projected.shape[0] * projected.shape[1]:
             raise ValueError(
@@ -61,23 +73,38 @@ class MultimodalModel(nn.Module):
             )
         return embedded.masked_scatter(places, projected)
 
+    def _project(self, projector: nn.Module, features: Tensor) -> Tensor:
+        """Projected features [I, P, H]."""
+        if self.checkpoint_projector:
+            return checkpoint(projector, features, use_reentrant=False)
+        return projector(features)
+
     def forward(
         self,
         input_ids: Tensor,
-        attention_mask: Tensor,
+        attention_mask: Tensor | None,
         labels: Tensor | None = None,
         pixel_values: Tensor | None = None,
+        row_lengths: Sequence[int] | None = None,
     ) -> Tensor:
-        """Sum of each row's token losses [B] (equation 2), or logits [B, T, vocab].
+        """Sum of each row's token losses [rows] (equation 2), or logits [B, T, vocab].
 
         The losses are sums so that the caller can weigh them by the token count of the whole global
         batch, and tell one row's from another's. Logits are computed only where a label is: prompts
         and image tokens need none.
+
+        Args:
+            input_ids: [B, T], a row each, or [1, T], all rows one behind another.
+            attention_mask: [B, T]; none where rows are packed.
+            labels: [B, T]; none asks for logits.
+            pixel_values: [I, 3, size, size] in the order of their tokens.
+            row_lengths: tokens of each packed row; none where rows are padded.
         """
         hidden = self.llm.get_decoder()(
             inputs_embeds=self.embed(input_ids, pixel_values),
             attention_mask=attention_mask,
             use_cache=False,
+            **_packed_inputs(row_lengths, input_ids.device),
         ).last_hidden_state  # [B, T, H]
         head = self.llm.get_output_embeddings()
         if labels is None:
@@ -86,7 +113,35 @@ class MultimodalModel(nn.Module):
         labelled = targets != IGNORE_INDEX
         logits = head(hidden[:, :-1][labelled])  # [labelled tokens, vocab]
         losses = F.cross_entropy(logits.float(), targets[labelled], reduction="none")
-        return losses.new_zeros(len(labels)).index_add(0, labelled.nonzero()[:, 0], losses)
+        batch_row, place = labelled.nonzero().unbind(1)
+        if row_lengths is None:
+            return losses.new_zeros(len(labels)).index_add(0, batch_row, losses)
+        ends = torch.tensor(row_lengths, device=place.device).cumsum(0)
+        row = torch.searchsorted(ends, place + 1, right=True)
+        return losses.new_zeros(len(row_lengths)).index_add(0, row, losses)
+
+
+def _packed_inputs(row_lengths: Sequence[int] | None, device: torch.device) -> dict[str, Any]:
+    """What the decoder is told of packed rows: positions [1, T], lengths, and their bounds."""
+    if row_lengths is None:
+        return {}
+    positions = torch.cat([torch.arange(length) for length in row_lengths])
+    bounds = torch.tensor([0, *accumulate(row_lengths)], dtype=torch.int32)
+    return {
+        "position_ids": positions.unsqueeze(0).to(device),
+        "row_lengths": row_lengths,
+        "row_bounds": bounds.to(device),
+    }
+
+
+def pack_batch(rows: list[tuple[list[int], list[int]]]) -> tuple[Tensor, Tensor, list[int]]:
+    """Put token ids and labels of all rows one behind another: both [1, T], and each row's tokens.
+
+    The first token of a row carries no loss: what stands before it belongs to another row.
+    """
+    input_ids = torch.tensor([[token for ids, _ in rows for token in ids]])
+    labels = torch.tensor([[token for _, own in rows for token in (IGNORE_INDEX, *own[1:])]])
+    return input_ids, labels, [len(ids) for ids, _ in rows]
 
 
 def pad_batch(

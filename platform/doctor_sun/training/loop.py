@@ -20,10 +20,11 @@ NAMED_ROWS = 8  # of a rank, where the loss went astray
 class Batch(TypedDict):
     """One micro-batch, as `MultimodalModel.forward` takes it."""
 
-    input_ids: Tensor  # [batch, tokens]
-    attention_mask: Tensor  # [batch, tokens]
-    labels: Tensor  # [batch, tokens]
+    input_ids: Tensor  # [batch, tokens], or [1, tokens] of packed rows
+    attention_mask: Tensor | None  # [batch, tokens]; none of packed rows
+    labels: Tensor  # like input_ids
     pixel_values: Tensor | None  # [images, 3, size, size]
+    row_lengths: Sequence[int] | None  # tokens of each packed row; none of padded rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +32,8 @@ class MicroBatch:
     """One forward pass: what the model reads, and which rows these are."""
 
     inputs: Batch
-    ids: Sequence[str]  # [batch]
-    kinds: Sequence[int]  # [batch] places in the stage's list of kinds (source and language)
+    ids: Sequence[str]  # [rows]
+    kinds: Sequence[int]  # [rows] places in the stage's list of kinds (source and language)
 
 
 @dataclass(kw_only=True)
@@ -76,8 +77,18 @@ def _sum_over_ranks(*values: float) -> list[float]:
 
 
 def count_labels(batch: Batch) -> Tensor:
-    """[batch] tokens of each row that carry loss."""
-    return (batch["labels"][:, 1:] != IGNORE_INDEX).sum(dim=1)
+    """[rows] tokens of each row that carry loss."""
+    labelled = batch["labels"] != IGNORE_INDEX
+    lengths = batch["row_lengths"]
+    if lengths is None:
+        return labelled[:, 1:].sum(dim=1)
+    return torch.stack([row.sum() for row in labelled[0].split(list(lengths))])
+
+
+def count_tokens(batch: Batch) -> int:
+    """Tokens of all rows, padding not counted."""
+    mask = batch["attention_mask"]
+    return int(mask.sum()) if mask is not None else batch["input_ids"].numel()
 
 
 def train_steps(
@@ -94,12 +105,12 @@ def train_steps(
     """Take one optimizer step for each global batch (this rank's micro-batches of it).
 
     The loss is the mean over all labelled tokens of the global batch: DeepSpeed averages over
-    ranks and micro-batches whatever their token counts, so each micro-batch's summed loss is
-    scaled by ranks x micro-batches / tokens.
+    ranks whatever their token counts, so each micro-batch's summed loss is scaled by ranks /
+    tokens.
 
     Args:
         engine: a DeepSpeed engine whose model returns each row's summed loss.
-        global_batches: lists of `gradient_accumulation_steps` micro-batches.
+        global_batches: lists of micro-batches, of any number that is the same on all ranks.
         start: steps already taken.
         total: steps of the whole stage, for the schedule.
         warmup_share: share of the steps that warms up.
@@ -116,18 +127,17 @@ def train_steps(
         torch.manual_seed(seed + step * world + rank)
         rates = set_learning_rate(engine, warmup_cosine(step, total, warmup_share))
         labels = torch.cat([count_labels(batch.inputs) for batch in batches])
-        masks = [batch.inputs["attention_mask"] for batch in batches]
         label_tokens, tokens, padded = _sum_over_ranks(
             int(labels.sum()),
-            sum(int(mask.sum()) for mask in masks),
-            sum(mask.numel() for mask in masks),
+            sum(count_tokens(batch.inputs) for batch in batches),
+            sum(batch.inputs["input_ids"].numel() for batch in batches),
         )
-        scale = world * len(batches) / label_tokens
         losses = []
-        for batch in batches:
+        for number, batch in enumerate(batches, 1):
+            engine.set_gradient_accumulation_boundary(number == len(batches))
             row_losses = engine(**_to_device(batch.inputs, engine.device))
             losses.append(row_losses.detach())
-            engine.backward(row_losses.sum() * scale)
+            engine.backward(row_losses.sum() * (world / label_tokens), scale_wrt_gas=False)
             engine.step()
         of_rows = torch.cat(losses).double().cpu()
         loss_sum, by_kind = _losses(of_rows, labels, batches, kinds)
@@ -188,9 +198,9 @@ def _worst_rows(of_rows: Tensor, labels: Tensor, batches: Sequence[MicroBatch]) 
     return [id for loss, id in ordered if finite or loss == math.inf][:NAMED_ROWS]
 
 
-def _to_device(batch: Batch, device: torch.device) -> dict[str, Tensor | None]:
-    """The batch on the engine's device."""
+def _to_device(batch: Batch, device: torch.device) -> dict[str, Any]:
+    """The batch, its tensors on the engine's device."""
     return {
-        name: value.to(device) if isinstance(value, Tensor) else None
+        name: value.to(device) if isinstance(value, Tensor) else value
         for name, value in batch.items()
     }

@@ -31,7 +31,7 @@ class PreparedRows:
     """Rows that cannot be trained on: id, step, verdict, reason, evidence."""
 
     order: pa.Table
-    """Columns id and position of every row that is read."""
+    """Columns id and tokens of every row that is read, in the stage's order (`position`)."""
 
     realised: dict[str, int]
     """Rows by item of the mixture."""
@@ -122,12 +122,21 @@ def decode_images(batch: pa.Table, image_size: int, square_padding: bool) -> pa.
     return table.append_column("pixels", pa.array(pixels, pa.list_(pa.binary())))
 
 
-def rows_of_rank(batch: pa.Table, rank: int, world: int) -> pa.Table:
-    """The rows of a batch that a rank trains on: every `world`-th of the stage's order.
+def rows_of_rank(
+    batch: pa.Table, micro_batches: NDArray[np.int32], rank: int, world: int
+) -> pa.Table:
+    """The rows of a batch that a rank trains on, and in which of its forward passes (`pass`).
 
-    Neighbours in a global batch are of similar length, so the ranks' shares are too.
+    Args:
+        batch: rows with their position in the stage's order.
+        micro_batches: [rows of the stage] the micro-batch of each, as `Cut` numbers them.
+        rank: of this process.
+        world: ranks.
     """
-    return batch.filter(pa.array(batch["position"].to_numpy() % world == rank))
+    numbers = micro_batches[batch["position"].to_numpy()]
+    own = numbers % world == rank
+    kept = batch.filter(pa.array(own))
+    return kept.append_column("pass", pa.array(numbers[own] // world, pa.int32()))
 
 
 def prepare_rows(
@@ -177,15 +186,17 @@ def prepare_rows(
     length = dict(zip(index["id"].to_pylist(), index["tokens"].to_pylist(), strict=True))
     tokens = np.asarray([length[row] for row in drawn["id"].to_pylist()])
     order = group_by_length(drawn, tokens, global_batch, length_window, seed)
+    lengths = [length[row] for row in order["id"].to_pylist()]
+    order = order.append_column("tokens", pa.array(lengths, pa.int32()))
     placed = encoded.map_batches(
         place_rows, fn_kwargs={"order": order}, batch_format="pyarrow", batch_size=None
     )
     kind_of = dict(zip(index["id"].to_pylist(), kinds(index), strict=True))
     by_kind: dict[str, dict[str, int]] = {}
-    for row in order["id"].to_pylist():
+    for row, row_tokens in zip(order["id"].to_pylist(), lengths, strict=True):
         counted = by_kind.setdefault(kind_of[row], {"rows": 0, "tokens": 0})
         counted["rows"] += 1
-        counted["tokens"] += length[row]
+        counted["tokens"] += row_tokens
     return PreparedRows(
         rows=placed.select_columns(["id", "kind", "position", "input_ids", "labels", "images"])
         .sort("position")

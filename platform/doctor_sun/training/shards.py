@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from ray.data import DataIterator, Dataset
 from ray.train import DataConfig
 
+from doctor_sun.training.micro_batches import Cut
 from doctor_sun.training.prepare import decode_images, rows_of_rank
 
 DECODED_TOGETHER = 64  # rows whose images are decoded in one call
@@ -17,8 +20,19 @@ class RankShards(DataConfig):
     end, and rows of similar length would not meet in one step.
     """
 
-    def __init__(self, image_size: int, square_padding: bool) -> None:
+    def __init__(
+        self, tokens: NDArray[np.int32], cut: Cut, image_size: int, square_padding: bool
+    ) -> None:
+        """Remember how to share out and decode.
+
+        Args:
+            tokens: [rows] length of each row, in the stage's order.
+            cut: which rows make a micro-batch.
+            image_size: side of the tower's square, 0 where no image is read.
+            square_padding: whether images are padded rather than cropped.
+        """
         super().__init__(datasets_to_split=[])
+        self.tokens, self.cut = tokens, cut
         self.decoding = {"image_size": image_size, "square_padding": square_padding}
 
     def configure(
@@ -30,14 +44,16 @@ class RankShards(DataConfig):
         **kwargs: Any,
     ) -> list[dict[str, DataIterator]]:
         """One iterator for each rank and data set."""
+        micro_batches = self.cut.micro_batches(self.tokens.tolist(), world_size)
+        shared = {"micro_batches": micro_batches, "world": world_size}
         return [
-            {name: self._shard(rows, rank, world_size) for name, rows in datasets.items()}
+            {name: self._shard(rows, shared | {"rank": rank}) for name, rows in datasets.items()}
             for rank in range(world_size)
         ]
 
-    def _shard(self, rows: Dataset, rank: int, world: int) -> DataIterator:
+    def _shard(self, rows: Dataset, sharing: dict[str, Any]) -> DataIterator:
         shard = rows.map_batches(
-            rows_of_rank, fn_kwargs={"rank": rank, "world": world}, batch_format="pyarrow"
+            rows_of_rank, fn_kwargs=sharing, batch_format="pyarrow"
         ).map_batches(
             decode_images,
             fn_kwargs=self.decoding,

@@ -20,6 +20,7 @@ from doctor_sun.errors import InputError
 from doctor_sun.models.build import ModelConfig
 from doctor_sun.runs import Step
 from doctor_sun.training.engine import EngineConfig
+from doctor_sun.training.micro_batches import Cut
 from doctor_sun.training.mixture import MixtureItem
 
 if TYPE_CHECKING:
@@ -60,6 +61,10 @@ class StageConfig(JobConfig):
     max_length: int = 4096
     """Longest conversation in tokens, image tokens included."""
 
+    pack_tokens: int = 0
+    """Tokens of one forward pass on one worker, rows packed one behind another without seeing each
+    other and without padding (`micro_batch` and `length_window` then have no part); 0 pads."""
+
     length_window: int = 16
     """Global batches whose rows are grouped by length, so that little of a batch is padding; 1
     keeps the drawn order."""
@@ -98,16 +103,29 @@ class StageConfig(JobConfig):
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained, before anything starts."""
-        per_step = self.micro_batch * self.workers
+        per_step = self.workers * (1 if self.pack_tokens else self.micro_batch)
         if self.global_batch % per_step:
             raise InputError(
-                f"global_batch {self.global_batch} must be a multiple of micro_batch x workers "
-                f"= {per_step}"
+                f"global_batch {self.global_batch} must be a multiple of "
+                f"{'' if self.pack_tokens else 'micro_batch x '}workers = {per_step}"
+            )
+        if 0 < self.pack_tokens < self.max_length:
+            raise InputError(
+                f"pack_tokens {self.pack_tokens} must hold a row of max_length {self.max_length}"
             )
         if self.model.vision is not None and self.stage in TEXT_STAGES:
             raise InputError(f"stage '{self.stage}' reads text only: remove model.vision")
         if self.model.vision is None and self.stage not in TEXT_STAGES:
             raise InputError(f"stage '{self.stage}' reads images: it needs model.vision")
+
+    @property
+    def cut(self) -> Cut:
+        """Which rows meet in one forward pass."""
+        return Cut(
+            global_batch=self.global_batch,
+            micro_batch=self.micro_batch,
+            pack_tokens=self.pack_tokens,
+        )
 
     def data_folder(self) -> str:
         """Where the Parquet files are: a curated run keeps them under `data/`."""
@@ -204,7 +222,7 @@ def fit(
             "(fewer workers, or a smaller cpus_per_worker)"
         )
     folder = str(step.folder.absolute())
-    shared = ("model", "engine", "learning_rate", "global_batch", "micro_batch", "warmup_share")
+    shared = ("model", "engine", "learning_rate", "cut", "warmup_share")
     timing = ("checkpoint_every", "report_every", "largest_jump", "seed")
     worker = WorkerConfig(
         name=config.stage,
@@ -216,7 +234,9 @@ def fit(
     trainer = TorchTrainer(
         partial(train_worker, worker),
         datasets={"train": prepared.rows},
-        dataset_config=RankShards(shape, config.model.square_padding),
+        dataset_config=RankShards(
+            prepared.order["tokens"].to_numpy(), config.cut, shape, config.model.square_padding
+        ),
         torch_config=TorchConfig(backend=config.engine.backend),
         scaling_config=ScalingConfig(
             num_workers=config.workers,
@@ -265,7 +285,7 @@ def run(config: StageConfig) -> dict[str, Any]:
             config.mixture,
             total_steps,
             config.global_batch,
-            config.length_window,
+            1 if config.pack_tokens else config.length_window,
             config.seed,
             config.stage,
             {

@@ -4,10 +4,10 @@ import logging
 import resource
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 from ray.train import Checkpoint
 
 from doctor_sun.models.build import BuiltModel, ModelConfig, build_model
-from doctor_sun.models.multimodal import pad_batch
+from doctor_sun.models.multimodal import pack_batch, pad_batch
 from doctor_sun.training.engine import (
     EngineConfig,
     initialize,
@@ -26,6 +26,7 @@ from doctor_sun.training.engine import (
     trainable_table,
 )
 from doctor_sun.training.loop import Batch, Diverged, MicroBatch, StepResult, train_steps
+from doctor_sun.training.micro_batches import Cut
 
 GIB = 1 << 30
 PREFETCHED = 8  # batches read ahead of the step, so that a block's arrival is not waited for
@@ -40,8 +41,7 @@ class WorkerConfig:
     engine: EngineConfig
     learning_rate: dict[str, float]
     total_steps: int
-    global_batch: int
-    micro_batch: int
+    cut: Cut
     warmup_share: float
     checkpoint_every: int
     report_every: int
@@ -52,12 +52,18 @@ class WorkerConfig:
     """Kinds of the stage's rows, `source/language`."""
 
 
-def make_batch(rows: pa.Table, built: BuiltModel, kinds: Mapping[str, int]) -> MicroBatch:
-    """Pad the rows of one micro-batch and normalise its images."""
-    input_ids, attention_mask, labels = pad_batch(
-        list(zip(rows["input_ids"].to_pylist(), rows["labels"].to_pylist(), strict=True)),
-        built.tokenizer.pad_token_id,
-    )
+def make_batch(
+    rows: pa.Table, built: BuiltModel, kinds: Mapping[str, int], packed: bool
+) -> MicroBatch:
+    """Pad or pack the rows of one micro-batch and normalise its images."""
+    columns = (rows[name].to_pylist() for name in ("input_ids", "labels"))
+    encoded = list(zip(*columns, strict=True))
+    attention_mask = row_lengths = None
+    if packed:
+        input_ids, labels, row_lengths = pack_batch(encoded)
+    else:
+        padding = built.tokenizer.pad_token_id
+        input_ids, attention_mask, labels = pad_batch(encoded, padding)
     images = [image for images in rows["pixels"].to_pylist() for image in images]
     pixel_values = None
     if images:
@@ -73,19 +79,19 @@ def make_batch(rows: pa.Table, built: BuiltModel, kinds: Mapping[str, int]) -> M
         "attention_mask": attention_mask,
         "labels": labels,
         "pixel_values": pixel_values,
+        "row_lengths": row_lengths,
     }
     places = [kinds[kind] for kind in rows["kind"].to_pylist()]
     return MicroBatch(inputs=inputs, ids=rows["id"].to_pylist(), kinds=places)
 
 
-def read_shard(rank_rows: int) -> Iterator[pa.Table]:
+def read_shard(global_batch: int, world: int) -> Iterator[pa.Table]:
     """This rank's rows of each global batch; reading begins at once, while the model is built."""
     shard = ray.train.get_dataset_shard("train")
     tables = iter(
         shard.iter_batches(
-            batch_size=rank_rows,
+            batch_size=global_batch // world,
             batch_format="pyarrow",
-            drop_last=True,
             prefetch_batches=PREFETCHED,
         )
     )
@@ -97,7 +103,28 @@ def read_shard(rank_rows: int) -> Iterator[pa.Table]:
         reader.shutdown()
         yield from tables
 
-    return all_tables()
+    return by_step(all_tables(), global_batch)
+
+
+def by_step(tables: Iterable[pa.Table], global_batch: int) -> Iterator[pa.Table]:
+    """Cut rows in the stage's order where one global batch ends and the next begins."""
+    rest = None
+    for table in tables:
+        joined = table if rest is None else pa.concat_tables([rest, table])
+        steps = joined["position"].to_numpy() // global_batch
+        starts = [0, *(np.flatnonzero(np.diff(steps)) + 1)]
+        for start, end in pairwise(starts):
+            yield joined.slice(start, end - start)
+        rest = joined.slice(starts[-1])
+    if rest is not None:
+        yield rest
+
+
+def passes(rows: pa.Table) -> Iterator[pa.Table]:
+    """The rows of each forward pass of a step."""
+    numbers = rows["pass"].to_numpy()
+    for number in range(numbers.max() + 1):
+        yield rows.filter(pa.array(numbers == number))
 
 
 def save_checkpoint(engine: Any, result: StepResult, metrics: dict[str, Any]) -> None:
@@ -131,14 +158,13 @@ def train_worker(config: WorkerConfig) -> None:
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)  # new weights (projector, LoRA) are the same on every rank
     start_collectives(config.engine.backend)
-    accumulation = config.global_batch // (config.micro_batch * world)
-    tables = read_shard(config.micro_batch * accumulation)
+    tables = read_shard(config.cut.global_batch, world)
     built = build_model(config.model)
     set_trainable(built.model, config.learning_rate)
     if rank == 0:
         print(trainable_table(built.model), flush=True)
     engine = initialize(
-        built.model, config.learning_rate, config.engine, config.micro_batch, accumulation
+        built.model, config.learning_rate, config.engine, config.cut.most_passes(world)
     )
     engine.train()
     done = resume(engine)
@@ -146,10 +172,7 @@ def train_worker(config: WorkerConfig) -> None:
     started = time.perf_counter()
     kinds = {kind: place for place, kind in enumerate(config.kinds)}
     batches = (
-        [
-            make_batch(table.slice(start, config.micro_batch), built, kinds)
-            for start in range(0, table.num_rows, config.micro_batch)
-        ]
+        [make_batch(rows, built, kinds, config.cut.pack_tokens > 0) for rows in passes(table)]
         for table in islice(tables, done, config.total_steps)
     )
     steps = train_steps(
