@@ -47,7 +47,7 @@ def turns_of(exchanges: list[tuple[str, str]], image: bool) -> list[dict[str, st
     return turns
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(exchanges=dialogue, image=st.booleans())
 def test_exactly_the_assistants_words_carry_loss(
     exchanges: list[tuple[str, str]], image: bool

@@ -1,4 +1,4 @@
-"""Micro-batches: every row once, the same passes on all ranks; packed rows do not see each other."""
+"""Micro-batches: every row once, the same passes on all ranks; packed rows stay by themselves."""
 
 from pathlib import Path
 from typing import Any

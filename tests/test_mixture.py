@@ -1,6 +1,8 @@
 """The realised mixture equals the requested one, whatever the rows' order."""
 
 import itertools
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +13,8 @@ from hypothesis import strategies as st
 from doctor_sun.errors import InputError
 from doctor_sun.records import sha256
 from doctor_sun.training.mixture import MixtureItem, counts_of, group_by_length, select
+from doctor_sun.training.prepare import encode_rows, hold_out
+from tests.tiny_models import build_llm
 
 
 def index(medical: int, general: int) -> pa.Table:
@@ -98,3 +102,38 @@ def test_grouping_by_length_moves_rows_within_their_window_only(
         spans = sorted((min(length[i] for i in b), max(length[i] for i in b)) for b in cut)
         for (_, longest), (shortest, _) in itertools.pairwise(spans):
             assert longest <= shortest  # no two batches overlap in length
+
+
+@given(rows=st.integers(1, 60), seed=st.integers(0, 5))
+def test_held_out_rows_are_of_the_mixture_and_are_not_trained_on(rows: int, seed: int) -> None:
+    table = index(60, 200)
+    for name in ("tokens", "label_tokens", "pictures"):
+        table = table.append_column(name, pa.array(range(table.num_rows)))
+    rest, held_out = hold_out(table, ITEMS, rows, seed)
+    assert held_out.num_rows == rows
+    assert rest.num_rows + rows == table.num_rows
+    assert not set(rest["id"].to_pylist()) & set(held_out["id"].to_pylist())
+    domain = dict(zip(table["id"].to_pylist(), table["domain"].to_pylist(), strict=True))
+    medical = [domain[row] for row in held_out["id"].to_pylist()].count("medical")
+    assert abs(medical - 0.2 * rows) < 1
+    lengths = held_out["tokens"].to_pylist()
+    assert lengths == sorted(lengths)
+
+
+def test_a_row_that_cannot_be_trained_on_says_why(tmp_path: Path) -> None:
+    def row(text: str, pictures: int) -> dict[str, Any]:
+        turns = [{"role": "user", "text": text}, {"role": "assistant", "text": "yes"}]
+        return {"turns": turns, "images": [b""] * pictures}
+
+    rows = [row("<image>\na?", 1), row("a?", 1), row("<image> <image> a?", 2), row("a " * 99, 0)]
+    llm = build_llm(tmp_path / "llm")
+    reasons = {
+        image_tokens: encode_rows(
+            pa.Table.from_pylist(rows), llm, image_tokens, 60, stage="instruct"
+        )["reason"].to_pylist()
+        for image_tokens in (9, 0)
+    }
+    too_long = reasons[9].pop()
+    assert "the limit is 60" in too_long
+    assert reasons[9] == [None, "0 places for 1 images", None]
+    assert reasons[0][0] == "an image row in the text stage 'instruct'"

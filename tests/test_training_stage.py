@@ -19,10 +19,12 @@ from doctor_sun.config import load
 from doctor_sun.errors import InputError
 from doctor_sun.models.build import ModelConfig
 from doctor_sun.models.low_rank import LowRankConfig
+from doctor_sun.training.engine import EngineConfig
 from doctor_sun.training.loop import REMEMBERED, _jumped
 from doctor_sun.training.mixture import MixtureItem, counts_of
 from doctor_sun.training.progress import read_metrics
 from doctor_sun.training.stage import StageConfig, run
+from doctor_sun.training.validation import ValidationConfig, read_samples
 from tests.small_data import write_small_data
 from tests.tiny_models import build_clip, build_llm
 
@@ -57,6 +59,7 @@ def instruct(folder: Path, name: str, **changes: Any) -> StageConfig:
         "max_length": 128,
         "checkpoint_every": 5,
         "report_every": 1,
+        "validation": ValidationConfig(rows=16, samples=3, sample_tokens=8),
     }
     return StageConfig(**{**settings, **changes})
 
@@ -95,6 +98,19 @@ def test_a_stage_learns_and_says_what_it_did(ray_cluster: None, folder: Path) ->
     page = (folder / "undisturbed" / "report.html").read_text()
     assert all(kind in page for kind in counted)
 
+    trained = pq.read_table(folder / "undisturbed" / "order" / "instruct.parquet")
+    samples = read_samples(folder / "undisturbed")
+    assert undisturbed["counts"]["held_out"] == 16
+    assert len(samples) == 4  # two of each rank
+    assert not set(samples) & set(trained["id"].to_pylist())
+    for lines in samples.values():
+        assert [line["step"] for line in lines] == [5, 10, 15, 20]
+    pictured = [lines[-1] for lines in samples.values() if lines[0]["kind"].startswith("pictures")]
+    assert pictured
+    assert all(line["answer"] == line["reference"] for line in pictured)
+    measured = [row["validation_loss"] for row in read_metrics(folder / "undisturbed")[4::5]]
+    assert measured == sorted(measured, reverse=True)
+
 
 @pytest.mark.slow
 def test_a_killed_driver_and_a_killed_worker_change_nothing(
@@ -130,6 +146,36 @@ def test_a_killed_driver_and_a_killed_worker_change_nothing(
         first = load_file(folder / "undisturbed" / "model" / name)
         second = load_file(folder / "killed" / "model" / name)
         assert all((first[key] == second[key]).all() for key in first)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line_and_the_last_checkpoint_is_gone_on_from(
+    ray_cluster: None, folder: Path
+) -> None:
+    """On a disk that holds two checkpoints and not a third; then on a larger one."""
+    run(instruct(folder, "undisturbed"))
+    kept = folder / "undisturbed" / "train"
+    newest = max(path for path in kept.glob("checkpoint_*") if path.is_dir())
+    size = sum(file.stat().st_size for file in newest.rglob("*") if file.is_file())
+    disk = folder / "full"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={int(2.5 * size)}", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        with pytest.raises(InputError, match=r"stopped after step 1\d: no space is left"):
+            run(instruct(folder, "full"))
+        before = [row["step"] for row in read_metrics(disk)]
+        assert before == list(range(1, 15))
+        larger = ["mount", "-o", f"remount,size={100 * size}", str(disk)]
+        subprocess.run(larger, check=True)
+        run(instruct(folder, "full"))
+        resumed, expected = (read_metrics(path) for path in (disk, folder / "undisturbed"))
+        assert [row["loss"] for row in resumed] == [row["loss"] for row in expected]
+        lines = (disk / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(line)["step"] for line in lines].count(10) == 1  # went on from step 10
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 @pytest.mark.slow
@@ -220,8 +266,12 @@ def test_each_ablation_changes_what_its_name_says() -> None:
 
 
 def test_a_stage_that_cannot_be_trained_is_refused(folder: Path) -> None:
-    with pytest.raises(InputError, match="multiple of micro_batch x workers"):
-        instruct(folder, "x", global_batch=12)
+    with pytest.raises(InputError, match="multiple of workers x micro_batch"):
+        instruct(folder, "x", global_batch=9, micro_batch=1)
+    with pytest.raises(InputError, match="must hold a row of max_length"):
+        instruct(folder, "x", pack_tokens=100)
+    with pytest.raises(InputError, match="several modules train"):
+        instruct(folder, "x", workers_min=1, engine=EngineConfig(zero_stage=3))
     with pytest.raises(InputError, match=r"remove model\.vision"):
         instruct(folder, "x", stage="medical")
     with pytest.raises(InputError, match=r"needs model\.vision"):

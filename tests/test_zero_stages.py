@@ -2,8 +2,7 @@
 
 import os
 import socket
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -66,6 +65,9 @@ class Setting:
     passes: tuple[int, ...] = (2, 2)  # rows of each forward pass of a rank
     packed: bool = False
     engine: dict[str, Any] = field(default_factory=dict)
+    modules: tuple[str, ...] = ("llm", "projector", "vision")
+    save_at: int = 0  # step whose checkpoint is kept
+    resume: str = ""  # the setting whose checkpoint this one goes on from
 
 
 def train_all(rank: int, world: int, settings: dict[str, Setting], folder: str, port: int) -> None:
@@ -80,43 +82,63 @@ def train_all(rank: int, world: int, settings: dict[str, Setting], folder: str, 
         "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world
     )
     start_collectives("gloo")
-    found = {name: train(rank, world, setting, folder) for name, setting in settings.items()}
+    found = {name: train(rank, world, setting, folder, name) for name, setting in settings.items()}
     if rank == 0:
         torch.save(found, f"{folder}/found.pt")
     dist.barrier()
     dist.destroy_process_group()
 
 
-def train(rank: int, world: int, setting: Setting, folder: str) -> dict[str, Any]:
+def train(rank: int, world: int, setting: Setting, folder: str, name: str) -> dict[str, Any]:
     """The losses of a short training, the parameters that are whole, whether frozen ones moved."""
     from doctor_sun.models.build import ModelConfig, build_model
     from doctor_sun.models.low_rank import LowRankConfig
+    from doctor_sun.training import checkpoint
     from doctor_sun.training.engine import EngineConfig, initialize, set_trainable
     from doctor_sun.training.loop import train_steps
+    from doctor_sun.training.validation import answer, validate
 
     torch.manual_seed(0)
     built = build_model(
         ModelConfig(
             llm=f"{folder}/llm",
             vision=f"{folder}/clip",
-            low_rank=LowRankConfig(rank=4, dropout=0.0),
+            low_rank=LowRankConfig(rank=4, dropout=0.0) if "vision" in setting.modules else None,
         )
     )
-    rates = {"llm": 1e-3, "projector": 1e-3, "vision": 1e-3}
+    rates = dict.fromkeys(setting.modules, 1e-3)
     set_trainable(built.model, rates)
     frozen = {
         n: p.detach().clone() for n, p in built.model.named_parameters() if not p.requires_grad
     }
-    engine = initialize(built.model, rates, EngineConfig(**setting.engine), len(setting.passes))
+    config, passes, done = EngineConfig(**setting.engine), len(setting.passes), 0
+    if setting.resume:
+        source = f"{folder}/{setting.resume}"
+        with checkpoint.for_ranks(source, world) as converted:
+            engine = initialize(built.model, rates, config, passes, converted is not None)
+            done = checkpoint.load(engine, *(converted or (source,)))
+    else:
+        engine = initialize(built.model, rates, config, passes)
     share = GLOBAL_BATCH // world
     rows = _rows(built)[rank * share : (rank + 1) * share]
     micros = []
     for count in setting.passes:
         micros.append(_batch(rows[:count], built, setting.packed))
         rows = rows[count:]
-    steps = train_steps(engine, [micros] * STEPS, start=0, total=STEPS, warmup_share=0.1, seed=0)
+    losses = []
+    for result in train_steps(
+        engine, [micros] * (STEPS - done), start=done, total=STEPS, warmup_share=0.1, seed=0
+    ):
+        losses.append(result.loss)
+        if result.step == setting.save_at:
+            checkpoint.save(engine, f"{folder}/{name}", result.step)
+    held_out = validate(engine, micros, ["any"])
+    prompt = (micros[0].inputs["input_ids"][:1, :12], None)  # on this rank's first row
+    pad, end = built.tokenizer.pad_token_id, built.tokenizer.eos_token_id
     found = {
-        "losses": [result.loss for result in steps],
+        "losses": losses,
+        "validation": held_out.loss,
+        "answers": answer(engine, [prompt], end, pad, most_tokens=4 + 4 * rank),
         "resident": sum(p.data.numel() for p in built.model.parameters() if p.requires_grad),
         "frozen_moved": any(
             not torch.equal(p, frozen[n])
@@ -128,8 +150,9 @@ def train(rank: int, world: int, setting: Setting, folder: str) -> dict[str, Any
     return found
 
 
+HALF = STEPS // 2
 SETTINGS = {
-    **{f"stage {stage}": Setting(engine={"zero_stage": stage}) for stage in range(4)},
+    **{f"stage {stage}": Setting(engine={"zero_stage": stage}, save_at=HALF) for stage in range(4)},
     "a row a pass": Setting(passes=(1, 1, 1, 1)),
     "packed": Setting(passes=(4,), packed=True),
     "packed, unevenly": Setting(passes=(3, 1), packed=True),
@@ -144,17 +167,31 @@ SETTINGS = {
         engine={"zero_stage": 3, "offload_optimizer": True, "offload_parameters": True}
     ),
 }
+ONE_GROUP = Setting(engine={"zero_stage": 3}, modules=("llm",), save_at=HALF)
+RESUMED = {
+    **{
+        f"stage {stage}": Setting(
+            passes=(GLOBAL_BATCH,), engine={"zero_stage": stage}, resume=f"stage {stage}"
+        )
+        for stage in range(3)
+    },
+    "one group": replace(ONE_GROUP, passes=(GLOBAL_BATCH,), save_at=0, resume="one group"),
+}
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """What each setting of two processes gave, and one process alone."""
+    """What each setting of two processes gave, one process alone, and one that goes on from two."""
     folder = tmp_path_factory.mktemp("zero")
     build_llm(folder / "llm")
     build_clip(folder / "clip")
+    alone = Setting(passes=(GLOBAL_BATCH,), engine={"zero_stage": 0})
+    resumed = {f"{name}, resumed": setting for name, setting in RESUMED.items()}
     results = {}
-    alone = {"alone": Setting(passes=(GLOBAL_BATCH,), engine={"zero_stage": 0})}
-    for world, settings in ((1, alone), (2, SETTINGS)):
+    for world, settings in (
+        (2, {**SETTINGS, "one group": ONE_GROUP}),
+        (1, {"alone": alone, **resumed}),
+    ):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -171,9 +208,23 @@ def test_sharding_passes_and_packing_leave_the_losses_as_they_are(
     alone, losses = (torch.tensor(found[setting]["losses"]) for setting in ("alone", name))
     torch.testing.assert_close(losses, alone, atol=TOLERANCE, rtol=0)
     assert losses[-1] < 0.5 * losses[0]
+    assert found[name]["validation"] == pytest.approx(found["alone"]["validation"], abs=TOLERANCE)
+    assert found[name]["answers"] == found["alone"]["answers"]
     assert not found[name]["frozen_moved"]
 
 
 @pytest.mark.slow
 def test_stage_3_keeps_no_parameter_whole(found: dict[str, dict[str, Any]]) -> None:
     assert [found[f"stage {stage}"]["resident"] > 0 for stage in range(4)] == [True] * 3 + [False]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RESUMED)
+def test_one_process_goes_on_from_a_checkpoint_of_two(
+    found: dict[str, dict[str, Any]], name: str
+) -> None:
+    undisturbed, resumed = (
+        torch.tensor(found[setting]["losses"]) for setting in (name, f"{name}, resumed")
+    )
+    assert len(resumed) == STEPS - HALF
+    torch.testing.assert_close(resumed, undisturbed[HALF:], atol=TOLERANCE, rtol=0)

@@ -20,7 +20,8 @@ def find_input_error(error: BaseException | None) -> InputError | None:
     """The `InputError` inside an exception that crossed Ray, or None.
 
     Ray wraps what a worker raised: tasks in `RayTaskError.cause`, Data in `__cause__`, Train in
-    `worker_failures`; where a data set is iterated over, only the worker's traceback is left.
+    `worker_failures` and `controller_failure`; where a data set is iterated over, only the worker's
+    traceback is left.
     """
     seen: set[int] = set()
     pending = [error]
@@ -31,7 +32,8 @@ def find_input_error(error: BaseException | None) -> InputError | None:
         seen.add(id(current))
         if isinstance(current, InputError):
             return current
-        pending += [current.__cause__, current.__context__, getattr(current, "cause", None)]
+        pending += [current.__cause__, current.__context__]
+        pending += [getattr(current, name, None) for name in ("cause", "controller_failure")]
         pending += list(getattr(current, "worker_failures", {}).values())
     lines = _marked(str(error))
     return InputError(lines[-1]) if lines else None

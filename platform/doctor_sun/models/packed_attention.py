@@ -1,7 +1,7 @@
-"""Attention over packed rows: conversations one behind another in one sequence, none sees another.
+"""Attention over packed rows: conversations one behind another in one sequence, each by itself.
 
-Registered with transformers under a name of its own, so that any of its decoders can run it. Without
-packed rows it is transformers' own scaled dot-product attention.
+Registered with transformers under a name of its own, so that any of its decoders can run it.
+Without packed rows it is transformers' own scaled dot-product attention.
 """
 
 from collections.abc import Sequence

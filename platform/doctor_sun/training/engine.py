@@ -2,17 +2,14 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from doctor_sun.errors import InputError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from doctor_sun.models.multimodal import MultimodalModel
-
-LATEST = "latest"  # DeepSpeed's file that names the newest checkpoint of a folder
 
 
 @dataclass(kw_only=True)
@@ -57,8 +54,8 @@ class EngineConfig:
             raise InputError("engine.offload_parameters needs engine.zero_stage 3")
 
 
-def deepspeed_config(config: EngineConfig, most_passes: int) -> dict[str, Any]:
-    """DeepSpeed's own configuration, for at most so many forward passes a step."""
+def deepspeed_config(config: EngineConfig, most_passes: int, universal: bool) -> dict[str, Any]:
+    """DeepSpeed's own configuration."""
     zero: dict[str, Any] = {"stage": config.zero_stage}
     if config.zero_stage == 3:
         # Without the threshold DeepSpeed keeps small parameters whole on every rank.
@@ -75,6 +72,7 @@ def deepspeed_config(config: EngineConfig, most_passes: int) -> dict[str, Any]:
         "gradient_clipping": config.gradient_clipping,
         "steps_per_print": 10**9,
         "zero_optimization": zero,
+        "checkpoint": {"load_universal": universal},
         "bf16": {"enabled": config.precision == "bf16"},
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
@@ -151,8 +149,17 @@ def initialize(
     learning_rate: dict[str, float],
     config: EngineConfig,
     most_passes: int,
+    universal: bool = False,
 ) -> Any:
-    """A DeepSpeed engine around the model, with AdamW over the trainable parameters."""
+    """A DeepSpeed engine around the model, with AdamW over the trainable parameters.
+
+    Args:
+        model: what trains, its parameters frozen or not.
+        learning_rate: peak of each module that trains.
+        config: sharding and precision.
+        most_passes: forward passes of one step, at most.
+        universal: whether a checkpoint will be loaded that was cut for any number of ranks.
+    """
     import deepspeed
     import torch
 
@@ -167,25 +174,6 @@ def initialize(
     engine, _, _, _ = deepspeed.initialize(
         model=model,
         optimizer=optimizer,
-        config=deepspeed_config(config, most_passes),
+        config=deepspeed_config(config, most_passes, universal),
     )
     return engine
-
-
-def consolidate(folder: str | Path, zero_stage: int) -> "dict[str, Tensor]":
-    """The trained tensors of a sharded checkpoint, whole and in fp32, by parameter name."""
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    if zero_stage == 0:
-        import torch
-
-        tag = (Path(folder) / LATEST).read_text(encoding="utf-8").strip()
-        state = torch.load(
-            Path(folder) / tag / "mp_rank_00_model_states.pt",
-            map_location="cpu",
-            weights_only=False,
-        )
-        return state["module"]
-    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
-
-    found = get_fp32_state_dict_from_zero_checkpoint(str(folder), exclude_frozen_parameters=True)
-    return {name: tensor.clone() for name, tensor in found.items()}

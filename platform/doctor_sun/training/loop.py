@@ -135,12 +135,12 @@ def train_steps(
         losses = []
         for number, batch in enumerate(batches, 1):
             engine.set_gradient_accumulation_boundary(number == len(batches))
-            row_losses = engine(**_to_device(batch.inputs, engine.device))
+            row_losses = engine(**to_device(batch.inputs, engine.device))
             losses.append(row_losses.detach())
             engine.backward(row_losses.sum() * (world / label_tokens), scale_wrt_gas=False)
             engine.step()
         of_rows = torch.cat(losses).double().cpu()
-        loss_sum, by_kind = _losses(of_rows, labels, batches, kinds)
+        loss_sum, by_kind = losses_over_ranks(of_rows, labels, batches, kinds)
         loss = loss_sum / label_tokens
         if not math.isfinite(loss) or _jumped(loss, before, largest_jump):
             raise Diverged(step + 1, loss, _worst_rows(of_rows, labels, batches))
@@ -158,7 +158,7 @@ def train_steps(
         )
 
 
-def _losses(
+def losses_over_ranks(
     of_rows: Tensor, labels: Tensor, batches: Sequence[MicroBatch], kinds: Sequence[str]
 ) -> tuple[float, dict[str, tuple[float, int]]]:
     """Over all ranks: the summed loss, and mean loss and labelled tokens of each kind seen.
@@ -198,7 +198,7 @@ def _worst_rows(of_rows: Tensor, labels: Tensor, batches: Sequence[MicroBatch]) 
     return [id for loss, id in ordered if finite or loss == math.inf][:NAMED_ROWS]
 
 
-def _to_device(batch: Batch, device: torch.device) -> dict[str, Any]:
+def to_device(batch: Batch, device: torch.device) -> dict[str, Any]:
     """The batch, its tensors on the engine's device."""
     return {
         name: value.to(device) if isinstance(value, Tensor) else value

@@ -120,7 +120,7 @@ def group_by_length(
     in random order. A row moves within its window only: each window keeps the mixture.
 
     Args:
-        order: columns id and position; as many rows as fill whole global batches.
+        order: columns id and position (others are left out); rows of whole global batches.
         tokens: [rows] length of each row of `order`.
         global_batch: rows of one optimizer step.
         window: global batches that are sorted together; 1 leaves every batch its rows.

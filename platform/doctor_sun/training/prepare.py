@@ -3,41 +3,62 @@
 Ray Data reads and tokenises; a row that cannot fit goes to the stage's ledger with the reason.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 from numpy.typing import NDArray
 from ray.data import Dataset
 
 from doctor_sun.errors import InputError
+from doctor_sun.records import IMAGE_PLACEHOLDER
+from doctor_sun.training.micro_batches import Cut
 from doctor_sun.training.mixture import MixtureItem, group_by_length, select
 
 INDEX_COLUMNS = ["id", "domain", "language", "task", "source"]
+LENGTHS = ["tokens", "label_tokens", "pictures"]
+
+
+@dataclass(kw_only=True)
+class OrderedRows:
+    """Rows in the order in which they are read."""
+
+    rows: Dataset
+    """Columns id, kind (`source/language`), position, input_ids, labels, images; sorted by
+    position."""
+
+    order: pa.Table
+    """Columns id, position, kind and the lengths of each row, by position."""
 
 
 @dataclass(kw_only=True)
 class PreparedRows:
     """The rows of a stage and what happened to the others."""
 
-    rows: Dataset
-    """Columns id, kind (`source/language`), position, input_ids, labels, images; sorted by
-    position."""
+    train: OrderedRows
 
-    ledger: pa.Table
-    """Rows that cannot be trained on: id, step, verdict, reason, evidence."""
+    validation: OrderedRows | None
+    """Rows that are never trained on."""
 
-    order: pa.Table
-    """Columns id and tokens of every row that is read, in the stage's order (`position`)."""
+    misfits: pa.Table
+    """Rows that cannot be trained on, and the reason."""
 
     realised: dict[str, int]
     """Rows by item of the mixture."""
 
     by_kind: dict[str, dict[str, int]]
-    """Rows and tokens by kind."""
+    """Rows and tokens that are trained on, by kind."""
+
+    @property
+    def kinds(self) -> list[str]:
+        """Every kind of the rows that are read."""
+        held_out = [] if self.validation is None else self.validation.order["kind"].to_pylist()
+        return sorted({*self.by_kind, *held_out})
 
 
 @lru_cache(maxsize=1)
@@ -54,24 +75,33 @@ def _processor(image_size: int, square_padding: bool) -> Any:
     return build_image_processor(image_size, square_padding)
 
 
+def pictures_column(names: Collection[str]) -> str:
+    """The column with an entry for each picture: their bytes, or where only lengths matter keys."""
+    return "images" if "images" in names else "image_keys"
+
+
 def encode_rows(
     batch: pa.Table, llm: str, image_tokens: int, max_length: int, stage: str
 ) -> pa.Table:
-    """Add input_ids, labels and tokens (their number) to each row, and reason: why it does not fit.
+    """Add input_ids, labels, their numbers (tokens, label_tokens) and the reason not to train.
 
-    The reason of a row that fits is null.
+    The reason of a row that can be trained on is null.
     """
-    from doctor_sun.models.chat_template import DoesNotFit, encode
+    from doctor_sun.models.chat_template import IGNORE_INDEX, DoesNotFit, encode
 
     tokenizer = _tokenizer(llm)
     ids: list[list[int]] = []
     labels: list[list[int]] = []
     reasons: list[str | None] = []
-    for turns, images in zip(batch["turns"].to_pylist(), batch["images"].to_pylist(), strict=True):
+    pictures = pc.list_value_length(batch[pictures_column(batch.column_names)])
+    for turns, images in zip(batch["turns"].to_pylist(), pictures.to_pylist(), strict=True):
         reason = None
         row_ids: list[int] = []
         row_labels: list[int] = []
-        if images and not image_tokens:
+        places = sum(turn["text"].count(IMAGE_PLACEHOLDER) for turn in turns)
+        if places != images:
+            reason = f"{places} places for {images} images"
+        elif images and not image_tokens:
             reason = f"an image row in the text stage '{stage}'"
         else:
             try:
@@ -85,6 +115,9 @@ def encode_rows(
     table = table.append_column("input_ids", pa.array(ids, pa.list_(pa.int32())))
     table = table.append_column("labels", pa.array(labels, pa.list_(pa.int32())))
     table = table.append_column("tokens", pa.array([len(row) for row in ids], pa.int64()))
+    labelled = [sum(label != IGNORE_INDEX for label in row) for row in labels]
+    table = table.append_column("label_tokens", pa.array(labelled, pa.int64()))
+    table = table.append_column("pictures", pictures)
     return table.append_column("reason", pa.array(reasons, pa.string()))
 
 
@@ -139,33 +172,36 @@ def rows_of_rank(
     return kept.append_column("pass", pa.array(numbers[own] // world, pa.int32()))
 
 
-def prepare_rows(
-    data: str,
-    items: list[MixtureItem],
-    global_batches: int,
-    global_batch: int,
-    length_window: int,
-    seed: int,
-    stage: str,
-    encoding: dict[str, Any],
-) -> PreparedRows:
-    """Read, tokenise, choose and order the rows of a stage.
+@dataclass(kw_only=True)
+class EncodedRows:
+    """The tokenised rows that the mixture wants."""
+
+    rows: Dataset
+    """Columns of `encode_rows`."""
+
+    index: pa.Table
+    """Of the rows that fit: id, domain, language, task, source, tokens, label_tokens, pictures."""
+
+    misfits: pa.Table
+    """Of the others: the same, and the reason."""
+
+
+def encode_data(
+    data: str, items: list[MixtureItem], stage: str, encoding: dict[str, Any], pictures: str
+) -> EncodedRows:
+    """Read and tokenise the rows that any item of the mixture wants.
 
     Args:
         data: folder of Parquet files with the sample schema.
         items: the stage's mixture.
-        global_batches: optimizer steps of the stage.
-        global_batch: rows of one step.
-        length_window: global batches whose rows are grouped by length.
-        seed: of choice and order.
-        stage: name for messages and the ledger.
+        stage: name for messages.
         encoding: keyword arguments of `encode_rows` (llm, image_tokens, max_length).
+        pictures: `images`, or `image_keys` where no picture will be looked at.
 
     Raises:
-        InputError: no row matches, or none fits.
+        InputError: no row fits.
     """
-    columns = [*INDEX_COLUMNS, "turns", "images"]
-    rows = ray.data.read_parquet(data, columns=columns)
+    rows = ray.data.read_parquet(data, columns=[*INDEX_COLUMNS, "turns", pictures])
     matching = rows.map_batches(
         _keep_matching, fn_kwargs={"items": items}, batch_format="pyarrow", batch_size=None
     )
@@ -175,37 +211,96 @@ def prepare_rows(
         batch_format="pyarrow",
         batch_size=256,
     ).materialize()
-    thin = pa.concat_tables(
-        ray.get(encoded.select_columns([*INDEX_COLUMNS, "reason", "tokens"]).to_arrow_refs())
-    )
-    misfit = np.asarray(thin["reason"].is_valid().combine_chunks())
-    index = thin.filter(pa.array(~misfit))
+    thin = encoded.select_columns([*INDEX_COLUMNS, *LENGTHS, "reason"])
+    table = pa.concat_tables(ray.get(thin.to_arrow_refs()))
+    misfit = np.asarray(table["reason"].is_valid().combine_chunks())
+    index = table.filter(pa.array(~misfit)).drop_columns(["reason"])
     if not index.num_rows:
-        raise InputError(f"stage '{stage}': none of the {thin.num_rows} rows of {data} fits")
-    drawn, realised = select(index, items, global_batches * global_batch, seed)
-    length = dict(zip(index["id"].to_pylist(), index["tokens"].to_pylist(), strict=True))
-    tokens = np.asarray([length[row] for row in drawn["id"].to_pylist()])
-    order = group_by_length(drawn, tokens, global_batch, length_window, seed)
-    lengths = [length[row] for row in order["id"].to_pylist()]
-    order = order.append_column("tokens", pa.array(lengths, pa.int32()))
-    placed = encoded.map_batches(
-        place_rows, fn_kwargs={"order": order}, batch_format="pyarrow", batch_size=None
-    )
-    kind_of = dict(zip(index["id"].to_pylist(), kinds(index), strict=True))
+        raise InputError(f"stage '{stage}': none of the {table.num_rows} rows of {data} fits")
+    return EncodedRows(rows=encoded, index=index, misfits=table.filter(pa.array(misfit)))
+
+
+def choose_rows(
+    index: pa.Table, items: list[MixtureItem], cut: Cut, steps: int, length_window: int, seed: int
+) -> tuple[pa.Table, dict[str, int]]:
+    """The rows that a stage reads, in its order, and how many each item of the mixture gave.
+
+    Args:
+        index: rows to choose from.
+        items: the stage's mixture.
+        cut: how a global batch is cut.
+        steps: global batches of the stage.
+        length_window: global batches whose rows are grouped by length, where rows are padded.
+        seed: of choice and order.
+
+    Returns:
+        Columns id, position, tokens, label_tokens, pictures, kind; and rows by item.
+    """
+    drawn, realised = select(index, items, steps * cut.global_batch, seed)
+    described = with_lengths(drawn, index)
+    window = 1 if cut.pack_tokens else length_window
+    lengths = described["tokens"].to_numpy()
+    order = group_by_length(described, lengths, cut.global_batch, window, seed)
+    return with_lengths(order, index), realised
+
+
+def with_lengths(rows: pa.Table, index: pa.Table) -> pa.Table:
+    """Columns id and position of some rows, with their lengths and kind."""
+    place = {row: number for number, row in enumerate(index["id"].to_pylist())}
+    found = index.take(pa.array([place[row] for row in rows["id"].to_pylist()], pa.int64()))
+    table = rows.select(["id", "position"])
+    for name in LENGTHS:
+        table = table.append_column(name, found[name])
+    return table.append_column("kind", pa.array(kinds(found), pa.string()))
+
+
+def prepare_rows(
+    encoded: EncodedRows, order: pa.Table, held_out: pa.Table | None, realised: dict[str, int]
+) -> PreparedRows:
+    """Put the tokenised rows into the stage's order.
+
+    Args:
+        encoded: of `encode_data`, with pictures.
+        order: of `choose_rows`.
+        held_out: of `hold_out`; none validates on nothing.
+        realised: rows by item of the mixture.
+    """
     by_kind: dict[str, dict[str, int]] = {}
-    for row, row_tokens in zip(order["id"].to_pylist(), lengths, strict=True):
-        counted = by_kind.setdefault(kind_of[row], {"rows": 0, "tokens": 0})
+    for kind, tokens in zip(order["kind"].to_pylist(), order["tokens"].to_pylist(), strict=True):
+        counted = by_kind.setdefault(kind, {"rows": 0, "tokens": 0})
         counted["rows"] += 1
-        counted["tokens"] += row_tokens
+        counted["tokens"] += tokens
     return PreparedRows(
-        rows=placed.select_columns(["id", "kind", "position", "input_ids", "labels", "images"])
-        .sort("position")
-        .materialize(),
-        ledger=_ledger(thin.filter(pa.array(misfit)), stage),
-        order=order,
+        train=_in_order(encoded.rows, order),
+        validation=None if held_out is None else _in_order(encoded.rows, held_out),
+        misfits=encoded.misfits,
         realised=realised,
         by_kind=dict(sorted(by_kind.items())),
     )
+
+
+def hold_out(
+    index: pa.Table, items: list[MixtureItem], rows: int, seed: int
+) -> tuple[pa.Table, pa.Table]:
+    """Keep rows of the mixture out of training.
+
+    Returns:
+        The index without them, and them as `choose_rows` gives rows, shortest first.
+    """
+    drawn, _ = select(index, items, rows, seed + 1)
+    own = pc.is_in(index["id"], value_set=pc.unique(drawn["id"]))
+    held = index.filter(own).sort_by([("tokens", "ascending"), ("id", "ascending")])
+    held = held.append_column("position", pa.array(range(held.num_rows), pa.int64()))
+    return index.filter(pc.invert(own)), with_lengths(held, index)
+
+
+def _in_order(encoded: Dataset, order: pa.Table) -> OrderedRows:
+    """The rows of an order, sorted by their place in it."""
+    placed = encoded.map_batches(
+        place_rows, fn_kwargs={"order": order}, batch_format="pyarrow", batch_size=None
+    )
+    rows = placed.select_columns(["id", "kind", "position", "input_ids", "labels", "images"])
+    return OrderedRows(rows=rows.sort("position").materialize(), order=order)
 
 
 def _keep_matching(batch: pa.Table, items: list[MixtureItem]) -> pa.Table:
@@ -216,8 +311,8 @@ def _keep_matching(batch: pa.Table, items: list[MixtureItem]) -> pa.Table:
     return batch.filter(pa.array(kept))
 
 
-def _ledger(misfits: pa.Table, stage: str) -> pa.Table:
-    """Rows that do not fit, in the ledger's columns."""
+def ledger_of(misfits: pa.Table, stage: str) -> pa.Table:
+    """Rows that cannot be trained on, in the ledger's columns."""
     count = misfits.num_rows
     return pa.table(
         {

@@ -4,7 +4,9 @@ Runs in Ray Train's controller, the one place that hears of every report. After 
 steps since the last checkpoint appear again; readers keep the last word on each step.
 """
 
+import errno
 import json
+import os
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any
 
 from ray.train import Checkpoint, UserCallback
 from upath import UPath
+
+from doctor_sun.errors import InputError, find_input_error
 
 METRICS = "metrics.jsonl"
 DIVERGED = "diverged.json"
@@ -44,11 +48,38 @@ class Progress(UserCallback):
         memory = max(rank["memory_gib"] for rank in metrics)
         for step in steps:
             step |= {"seconds": seconds, "memory_gib": memory}
-        with (UPath(self.folder) / METRICS).open("a", encoding="utf-8") as stream:
-            for step in steps:
-                stream.write(json.dumps(step) + "\n")
-        self._to_tensorboard(steps)
-        print(self._line(steps, seconds) + ("  checkpoint" if checkpoint else ""), flush=True)
+        validated = {name: report[name] for name in report if name.startswith("validation_")}
+        steps[-1] |= validated
+        try:
+            with (UPath(self.folder) / METRICS).open("a", encoding="utf-8") as stream:
+                stream.writelines(json.dumps(step) + "\n" for step in steps)
+            self._to_tensorboard(steps)
+        except OSError as error:
+            raise self._no_space() if disk_is_full(error) else error from None
+        said = self._line(steps, seconds)
+        if validated:
+            said += f"  validation loss {validated['validation_loss']:.4f}"
+        print(said + ("  checkpoint" if checkpoint else ""), flush=True)
+
+    def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:
+        """End the stage where trying again is in vain: the input is wrong, or the disk is full.
+
+        Raises:
+            InputError: what Ray Train then ends with, whatever `max_failures` says.
+        """
+        for error in worker_exceptions.values():
+            wrong = find_input_error(error)
+            if wrong is not None:
+                raise wrong
+            if disk_is_full(error):
+                raise self._no_space()
+
+    def _no_space(self) -> InputError:
+        return InputError(
+            f"stage '{self.name}' stopped after step {self.last_step}: no space is left on the "
+            f"device below {self.folder}; the last checkpoint is kept, and the same command goes "
+            "on from it"
+        )
 
     def _to_tensorboard(self, steps: list[dict[str, Any]]) -> None:
         """Add steps to the stage's event files (`tensorboard --logdir RUN`)."""
@@ -81,6 +112,11 @@ class Progress(UserCallback):
         )
 
 
+def disk_is_full(error: BaseException) -> bool:
+    """Whether a worker ended for want of disk space; torch and Arrow only say so in words."""
+    return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
+
+
 def shown_values(step: Mapping[str, Any]) -> dict[str, float]:
     """What TensorBoard shows of a step, by name."""
     values = {
@@ -92,7 +128,13 @@ def shown_values(step: Mapping[str, Any]) -> dict[str, float]:
         "memory_gib": step["memory_gib"],
     }
     norm = step["gradient_norm"]
-    return values if norm is None else values | {"gradient_norm": norm}
+    if norm is not None:
+        values["gradient_norm"] = norm
+    if "validation_loss" in step:
+        values["validation/all"] = step["validation_loss"]
+        for kind, (loss, _) in step["validation_by_kind"].items():
+            values[f"validation/{kind}"] = loss
+    return values
 
 
 def read_metrics(folder: str | UPath) -> list[dict[str, Any]]:

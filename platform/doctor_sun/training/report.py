@@ -18,7 +18,11 @@ Metrics = Sequence[Mapping[str, Any]]
 
 
 def training_page(
-    stage: str, metrics: Metrics, by_kind: Mapping[str, Mapping[str, int]], global_batch: int
+    stage: str,
+    metrics: Metrics,
+    by_kind: Mapping[str, Mapping[str, int]],
+    global_batch: int,
+    samples: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> str:
     """The report as HTML.
 
@@ -27,6 +31,7 @@ def training_page(
         metrics: every step's figures, as `read_metrics` gives them.
         by_kind: rows and tokens that were read, by source and language.
         global_batch: rows of a step.
+        samples: of each held-out row, what the model said to it over time (`read_samples`).
     """
     tokens, padded = (sum(row[name] for row in metrics) for name in ("tokens", "padded_tokens"))
     seconds = sum(row["seconds"] for row in metrics)
@@ -53,7 +58,12 @@ def training_page(
     sections = [
         Section(
             title="Loss",
-            paragraphs=["Mean over the labelled tokens of a step; the line is a running mean."],
+            paragraphs=[
+                "Mean over the labelled tokens of a step; the line is a running mean, "
+                "points are measured on rows that are not trained on."
+                if any("validation_loss" in row for row in metrics)
+                else "Mean over the labelled tokens of a step; the line is a running mean."
+            ],
             figures={"Loss by step": _plot(metrics, _draw_loss)},
         ),
         Section(
@@ -66,7 +76,33 @@ def training_page(
         ),
         Section(title="Steps", figures=rest),
     ]
+    if samples:
+        sections.insert(2, _samples(samples))
     return page(f"Training: {stage}", introduction, sections)
+
+
+def _samples(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Section:
+    """What the model said to held-out rows, at first and at last."""
+    first, last = (
+        f"answer after step {step}"
+        for step in (
+            min(lines[0]["step"] for lines in samples.values()),
+            max(lines[-1]["step"] for lines in samples.values()),
+        )
+    )
+    rows = [
+        (
+            lines[-1]["kind"],
+            *(lines[-1][name] for name in ("question", "reference")),
+            *(line["answer"] for line in (lines[0], lines[-1])),
+        )
+        for _, lines in sorted(samples.items())
+    ]
+    return Section(
+        title="What it says",
+        paragraphs=["Greedy answers to rows that are not trained on."],
+        tables=[Table(head=("source / language", "question", "reference", first, last), rows=rows)],
+    )
 
 
 def _ends(metrics: Metrics, kind: str) -> tuple[str, str]:
@@ -104,6 +140,16 @@ def _draw_loss(axes: "Axes", metrics: Metrics) -> None:
     steps, losses = [row["step"] for row in metrics], [row["loss"] for row in metrics]
     axes.plot(steps, losses, color=COLOURS[0], alpha=0.3, linewidth=0.8)
     axes.plot(steps, running_mean(losses), color=COLOURS[0])
+    measured = [row for row in metrics if "validation_loss" in row]
+    if measured:
+        axes.plot(
+            [row["step"] for row in measured],
+            [row["validation_loss"] for row in measured],
+            "o--",
+            color=COLOURS[1],
+            markersize=4,
+            label="held out",
+        )
     axes.set_ylim(bottom=0)
 
 

@@ -1,9 +1,8 @@
 """Which rows each training process reads: a stated share of the stage's order, decoded ahead."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from ray.data import DataIterator, Dataset
 from ray.train import DataConfig
 
@@ -21,18 +20,17 @@ class RankShards(DataConfig):
     """
 
     def __init__(
-        self, tokens: NDArray[np.int32], cut: Cut, image_size: int, square_padding: bool
+        self, cuts: Mapping[str, tuple[Cut, Sequence[int]]], image_size: int, square_padding: bool
     ) -> None:
         """Remember how to share out and decode.
 
         Args:
-            tokens: [rows] length of each row, in the stage's order.
-            cut: which rows make a micro-batch.
+            cuts: of each data set, which rows make a micro-batch, and the tokens of each row.
             image_size: side of the tower's square, 0 where no image is read.
             square_padding: whether images are padded rather than cropped.
         """
         super().__init__(datasets_to_split=[])
-        self.tokens, self.cut = tokens, cut
+        self.cuts = cuts
         self.decoding = {"image_size": image_size, "square_padding": square_padding}
 
     def configure(
@@ -44,10 +42,17 @@ class RankShards(DataConfig):
         **kwargs: Any,
     ) -> list[dict[str, DataIterator]]:
         """One iterator for each rank and data set."""
-        micro_batches = self.cut.micro_batches(self.tokens.tolist(), world_size)
-        shared = {"micro_batches": micro_batches, "world": world_size}
+        micro_batches = {
+            name: cut.micro_batches(tokens, world_size) for name, (cut, tokens) in self.cuts.items()
+        }
         return [
-            {name: self._shard(rows, shared | {"rank": rank}) for name, rows in datasets.items()}
+            {
+                name: self._shard(
+                    rows,
+                    {"micro_batches": micro_batches[name], "rank": rank, "world": world_size},
+                )
+                for name, rows in datasets.items()
+            }
             for rank in range(world_size)
         ]
 

@@ -16,12 +16,14 @@ import ray
 
 from doctor_sun.cluster import connect
 from doctor_sun.config import JobConfig
-from doctor_sun.errors import InputError
+from doctor_sun.errors import InputError, find_input_error
 from doctor_sun.models.build import ModelConfig
 from doctor_sun.runs import Step
+from doctor_sun.training.checkpoint import RESHARDING
 from doctor_sun.training.engine import EngineConfig
 from doctor_sun.training.micro_batches import Cut
 from doctor_sun.training.mixture import MixtureItem
+from doctor_sun.training.validation import SAMPLES, ValidationConfig
 
 if TYPE_CHECKING:
     from doctor_sun.training.prepare import PreparedRows
@@ -78,6 +80,10 @@ class StageConfig(JobConfig):
     workers: int = 2
     """Training processes, one GPU each where `gpus_per_worker` is 1."""
 
+    workers_min: int = 0
+    """Fewest training processes: when a node is lost the stage goes on with those that the cluster
+    can give, and takes more when they come back; 0 always waits for all."""
+
     cpus_per_worker: float = 0.5
     """Logical CPUs of each worker. What all workers leave of the cluster reads and decodes ahead of
     them, and must be one CPU at least."""
@@ -87,6 +93,12 @@ class StageConfig(JobConfig):
 
     checkpoint_every: int = 200
     """Optimizer steps between checkpoints."""
+
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    """What is measured on rows that are never trained on, with each checkpoint."""
+
+    keep: Literal["last", "best"] = "last"
+    """Which checkpoint becomes the model: the last, or that of the lowest validation loss."""
 
     report_every: int = 20
     """Optimizer steps between progress lines."""
@@ -101,14 +113,25 @@ class StageConfig(JobConfig):
     seed: int = 1024
     """Seed of the rows' choice and order, dropout and new weights."""
 
+    not_in_result = (
+        *("workers", "workers_min", "cpus_per_worker", "gpus_per_worker"),
+        *("checkpoint_every", "report_every", "max_failures"),
+    )
+
     def __post_init__(self) -> None:
         """Refuse what cannot be trained, before anything starts."""
-        per_step = self.workers * (1 if self.pack_tokens else self.micro_batch)
-        if self.global_batch % per_step:
+        if self.workers_min > self.workers or min(self.workers, self.workers_min) < 0:
+            raise InputError(f"workers_min {self.workers_min} is not below workers {self.workers}")
+        for workers in range(self.workers_min or self.workers, self.workers + 1):
+            self.cut.most_passes(workers)
+        if self.workers_min and self.engine.zero_stage == 3 and len(self.learning_rate) > 1:
             raise InputError(
-                f"global_batch {self.global_batch} must be a multiple of "
-                f"{'' if self.pack_tokens else 'micro_batch x '}workers = {per_step}"
+                f"workers_min: {RESHARDING}; use engine.zero_stage 2, or a fixed number of workers"
             )
+        if self.validation.rows:
+            self.validation_cut(self.validation.rows).most_passes(self.workers)
+        elif self.keep == "best":
+            raise InputError("keep: best needs validation.rows")
         if 0 < self.pack_tokens < self.max_length:
             raise InputError(
                 f"pack_tokens {self.pack_tokens} must hold a row of max_length {self.max_length}"
@@ -126,6 +149,10 @@ class StageConfig(JobConfig):
             micro_batch=self.micro_batch,
             pack_tokens=self.pack_tokens,
         )
+
+    def validation_cut(self, rows: int) -> Cut:
+        """The same for the held-out rows, which are measured all at once."""
+        return replace(self.cut, global_batch=rows)
 
     def data_folder(self) -> str:
         """Where the Parquet files are: a curated run keeps them under `data/`."""
@@ -178,7 +205,7 @@ def tower_shape(config: StageConfig) -> tuple[int, int]:
 def save_trained(config: StageConfig, checkpoint: str, folder: str) -> None:
     """Consolidate the sharded checkpoint and write the stage's model folder."""
     from doctor_sun.models.build import build_model, save_model
-    from doctor_sun.training.engine import consolidate
+    from doctor_sun.training.checkpoint import consolidate
 
     built = build_model(config.model)
     trained = consolidate(checkpoint, config.engine.zero_stage)
@@ -196,7 +223,8 @@ def fit(
     """Run Ray Train until the last step; returns its result.
 
     Raises:
-        InputError: the loss went astray; the message names the rows.
+        InputError: the loss went astray (the message names the rows), the disk is full, or a
+            worker found its input wrong.
     """
     from ray.train import (
         CheckpointConfig,
@@ -204,12 +232,13 @@ def fit(
         LoggingConfig,
         RunConfig,
         ScalingConfig,
+        TrainingFailedError,
     )
     from ray.train.torch import TorchConfig, TorchTrainer
 
     from doctor_sun.training.progress import DIVERGED, Progress
     from doctor_sun.training.shards import RankShards
-    from doctor_sun.training.worker import WorkerConfig, train_worker
+    from doctor_sun.training.worker import VALIDATION_LOSS, WorkerConfig, train_worker
 
     resources = {"CPU": config.cpus_per_worker}
     if config.gpus_per_worker:
@@ -222,24 +251,31 @@ def fit(
             "(fewer workers, or a smaller cpus_per_worker)"
         )
     folder = str(step.folder.absolute())
-    shared = ("model", "engine", "learning_rate", "cut", "warmup_share")
+    shared = ("model", "engine", "learning_rate", "cut", "warmup_share", "validation")
     timing = ("checkpoint_every", "report_every", "largest_jump", "seed")
     worker = WorkerConfig(
         name=config.stage,
         total_steps=total_steps,
-        kinds=list(prepared.by_kind),
+        kinds=prepared.kinds,
         threads=max(1, int(config.cpus_per_worker)),
+        folder=folder,
         **{name: getattr(config, name) for name in (*shared, *timing)},
     )
+    rows = {"train": prepared.train.rows}
+    cuts = {"train": (config.cut, prepared.train.order["tokens"].to_pylist())}
+    if prepared.validation is not None:
+        held_out = prepared.validation.order["tokens"].to_pylist()
+        rows["validation"] = prepared.validation.rows
+        cuts["validation"] = (config.validation_cut(len(held_out)), held_out)
     trainer = TorchTrainer(
         partial(train_worker, worker),
-        datasets={"train": prepared.rows},
-        dataset_config=RankShards(
-            prepared.order["tokens"].to_numpy(), config.cut, shape, config.model.square_padding
-        ),
+        datasets=rows,
+        dataset_config=RankShards(cuts, shape, config.model.square_padding),
         torch_config=TorchConfig(backend=config.engine.backend),
         scaling_config=ScalingConfig(
-            num_workers=config.workers,
+            num_workers=(config.workers_min, config.workers)
+            if config.workers_min
+            else config.workers,
             use_gpu=config.gpus_per_worker > 0,
             resources_per_worker=resources,
         ),
@@ -247,13 +283,20 @@ def fit(
             name="train",
             storage_path=folder,
             failure_config=FailureConfig(max_failures=config.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=2),
+            checkpoint_config=CheckpointConfig(
+                num_to_keep=2,  # and the last, where others are better
+                checkpoint_score_attribute=VALIDATION_LOSS if config.keep == "best" else None,
+                checkpoint_score_order="min",
+            ),
             callbacks=[Progress(config.stage, folder, total_steps, config.global_batch)],
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
     (step.folder / DIVERGED).unlink(missing_ok=True)
-    result = trainer.fit()
+    try:
+        result = trainer.fit()
+    except TrainingFailedError as error:
+        raise find_input_error(error) or error from None
     if (step.folder / DIVERGED).exists():
         found = json.loads((step.folder / DIVERGED).read_text(encoding="utf-8"))
         raise InputError(
@@ -264,6 +307,39 @@ def fit(
     return result
 
 
+def chosen(result: Any, keep: str) -> str:
+    """The path of the checkpoint that becomes the model."""
+    if keep == "last":
+        return result.checkpoint.path
+    from doctor_sun.training.worker import VALIDATION_LOSS
+
+    return min(result.best_checkpoints, key=lambda pair: pair[1][VALIDATION_LOSS])[0].path
+
+
+def prepare(config: StageConfig, image_tokens: int, total_steps: int) -> "PreparedRows":
+    """The rows of the stage in their order, and those it is measured on.
+
+    Raises:
+        InputError: no row matches the mixture, or none fits.
+    """
+    from doctor_sun.training.prepare import choose_rows, encode_data, hold_out, prepare_rows
+
+    encoding = {
+        "llm": config.model.llm,
+        "image_tokens": image_tokens,
+        "max_length": config.max_length,
+    }
+    mixture = config.mixture
+    encoded = encode_data(config.data_folder(), mixture, config.stage, encoding, "images")
+    index, held_out = encoded.index, None
+    if config.validation.rows:
+        index, held_out = hold_out(index, mixture, config.validation.rows, config.seed)
+    order, realised = choose_rows(
+        index, mixture, config.cut, total_steps, config.length_window, config.seed
+    )
+    return prepare_rows(encoded, order, held_out, realised)
+
+
 def run(config: StageConfig) -> dict[str, Any]:
     """Train the stage, unless a finished run of the same inputs and configuration exists."""
     step = Step(config, config.stage, config.inputs())
@@ -272,44 +348,36 @@ def run(config: StageConfig) -> dict[str, Any]:
     config = replace(config, model=config.located_model())
     import pyarrow.parquet as pq
 
-    from doctor_sun.training.prepare import prepare_rows
+    from doctor_sun.training.prepare import ledger_of
     from doctor_sun.training.progress import METRICS, read_metrics
     from doctor_sun.training.report import training_page
+    from doctor_sun.training.validation import read_samples
 
     total_steps = math.ceil(config.samples / config.global_batch)
     with connect(config.address):
         image_tokens, image_size = ray.get(ray.remote(num_cpus=1)(tower_shape).remote(config))
         step.say("reading and tokenising the data")
-        prepared = prepare_rows(
-            config.data_folder(),
-            config.mixture,
-            total_steps,
-            config.global_batch,
-            1 if config.pack_tokens else config.length_window,
-            config.seed,
-            config.stage,
-            {
-                "llm": config.model.llm,
-                "image_tokens": image_tokens,
-                "max_length": config.max_length,
-            },
-        )
-        for name, table in (("order", prepared.order), ("ledger", prepared.ledger)):
+        prepared = prepare(config, image_tokens, total_steps)
+        order, ledger = prepared.train.order, ledger_of(prepared.misfits, config.stage)
+        for name, table in (("order", order), ("ledger", ledger)):
             (step.folder / name).mkdir(exist_ok=True)
             with (step.folder / name / f"{config.stage}.parquet").open("wb") as stream:
                 pq.write_table(table, stream)
-        step.say(f"{prepared.order.num_rows} rows, {total_steps} steps: {prepared.realised}")
+        step.say(f"{order.num_rows} rows, {total_steps} steps: {prepared.realised}")
         result = fit(config, prepared, total_steps, step, image_size)
         save = ray.remote(num_cpus=1)(save_trained)
-        ray.get(save.remote(config, result.checkpoint.path, str(step.folder / "model")))
+        ray.get(save.remote(config, chosen(result, config.keep), str(step.folder / "model")))
     metrics = read_metrics(step.folder)
-    page = training_page(config.stage, metrics, prepared.by_kind, config.global_batch)
+    samples = read_samples(step.folder)
+    page = training_page(config.stage, metrics, prepared.by_kind, config.global_batch, samples)
     (step.folder / "report.html").write_text(page, encoding="utf-8")
+    outputs = ["model", "order", "ledger", METRICS, "report.html", *([SAMPLES] if samples else [])]
     return step.finish(
-        outputs=["model", "order", "ledger", METRICS, "report.html"],
+        outputs=outputs,
         counts={
-            "rows": prepared.order.num_rows,
-            "does_not_fit": prepared.ledger.num_rows,
+            "rows": order.num_rows,
+            "held_out": 0 if prepared.validation is None else prepared.validation.order.num_rows,
+            "does_not_fit": ledger.num_rows,
             "by_mixture": prepared.realised,
             "by_kind": prepared.by_kind,
             "steps": total_steps,

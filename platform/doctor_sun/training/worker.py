@@ -1,6 +1,7 @@
 """What each Ray Train worker runs: its shard of the rows, the loop, checkpoints, reports."""
 
 import logging
+import math
 import resource
 import tempfile
 import time
@@ -14,10 +15,13 @@ import numpy as np
 import pyarrow as pa
 import ray.train
 import torch
+import torch.distributed as dist
 from ray.train import Checkpoint
 
+from doctor_sun.errors import InputError
 from doctor_sun.models.build import BuiltModel, ModelConfig, build_model
 from doctor_sun.models.multimodal import pack_batch, pad_batch
+from doctor_sun.training import checkpoint
 from doctor_sun.training.engine import (
     EngineConfig,
     initialize,
@@ -27,8 +31,16 @@ from doctor_sun.training.engine import (
 )
 from doctor_sun.training.loop import Batch, Diverged, MicroBatch, StepResult, train_steps
 from doctor_sun.training.micro_batches import Cut
+from doctor_sun.training.validation import (
+    ValidationConfig,
+    answer,
+    prompt_length,
+    validate,
+    write_samples,
+)
 
 GIB = 1 << 30
+VALIDATION_LOSS = "validation_loss"
 PREFETCHED = 8  # batches read ahead of the step, so that a block's arrival is not waited for
 
 
@@ -50,6 +62,11 @@ class WorkerConfig:
     threads: int
     kinds: Sequence[str]
     """Kinds of the stage's rows, `source/language`."""
+
+    validation: ValidationConfig
+
+    folder: str
+    """The stage's folder, for what the model says to held-out rows."""
 
 
 def make_batch(
@@ -127,27 +144,72 @@ def passes(rows: pa.Table) -> Iterator[pa.Table]:
         yield rows.filter(pa.array(numbers == number))
 
 
-def save_checkpoint(engine: Any, result: StepResult, metrics: dict[str, Any]) -> None:
+def as_many(rows: pa.Table, wanted: int) -> int:
+    """Rows to take of the wanted, so that every rank takes as many."""
+    found: list[int] = [0] * dist.get_world_size()
+    dist.all_gather_object(found, rows.num_rows)
+    return min(wanted, *found)
+
+
+class HeldOut:
+    """This rank's rows that are never trained on, kept in memory."""
+
+    def __init__(self, config: "WorkerConfig", built: BuiltModel, world: int, rank: int) -> None:
+        self.config, self.built, self.rank = config, built, rank
+        shard = ray.train.get_dataset_shard("validation")
+        table = pa.concat_tables(shard.iter_batches(batch_size=None, batch_format="pyarrow"))
+        kinds = {kind: place for place, kind in enumerate(config.kinds)}
+        packed = config.cut.pack_tokens > 0
+        self.batches = [make_batch(rows, built, kinds, packed) for rows in passes(table)]
+        share = as_many(table, math.ceil(config.validation.samples / world))
+        spread = np.linspace(0, table.num_rows - 1, share).astype(int)  # from short to long
+        self.samples = table.take(pa.array(spread))
+        alone = [
+            make_batch(self.samples.slice(row, 1), built, kinds, True)
+            for row in range(self.samples.num_rows)
+        ]
+        starts = [prompt_length(labels) for labels in self.samples["labels"].to_pylist()]
+        self.prompts = [
+            (batch.inputs["input_ids"][:, :start], batch.inputs["pixel_values"])
+            for batch, start in zip(alone, starts, strict=True)
+        ]
+
+    def measure(self, engine: Any, step: int) -> dict[str, Any]:
+        """The loss, for the report; answers go to a file."""
+        found = validate(engine, self.batches, self.config.kinds)
+        tokenizer = self.built.tokenizer
+        end, padding = tokenizer.eos_token_id, tokenizer.pad_token_id
+        most = self.config.validation.sample_tokens
+        answers = answer(engine, self.prompts, end, padding, most)
+        columns = self.samples.select(["id", "kind", "input_ids", "labels"])
+        rows = columns.to_pylist()
+        write_samples(self.config.folder, step, self.rank, tokenizer, rows, answers)
+        return {VALIDATION_LOSS: found.loss, "validation_by_kind": found.loss_by_kind}
+
+
+def report_checkpoint(engine: Any, result: StepResult, metrics: dict[str, Any]) -> None:
     """Every rank writes its shard; Ray Train merges them into one checkpoint."""
     with tempfile.TemporaryDirectory() as folder:
-        engine.save_checkpoint(
-            folder,
-            tag=f"step{result.step}",
-            client_state={"step": result.step},
-            exclude_frozen_parameters=True,
-        )
+        checkpoint.save(engine, folder, result.step)
         ray.train.report(metrics, checkpoint=Checkpoint.from_directory(folder))
 
 
-def resume(engine: Any) -> int:
-    """Load the newest checkpoint, if there is one; returns the steps it has behind it."""
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        return 0
-    with checkpoint.as_directory() as folder:
-        # Frozen weights are not in the checkpoint: they come from the model's own folder.
-        _, state = engine.load_checkpoint(folder, load_module_strict=False)
-    return int(state["step"])
+def start_engine(built: BuiltModel, config: "WorkerConfig", world: int) -> tuple[Any, int]:
+    """The engine, and the steps behind it: those of the newest checkpoint, if there is one."""
+
+    def engine(universal: bool) -> Any:
+        passes = config.cut.most_passes(world)
+        return initialize(built.model, config.learning_rate, config.engine, passes, universal)
+
+    newest = ray.train.get_checkpoint()
+    if newest is None:
+        return engine(universal=False), 0
+    with newest.as_directory() as folder, checkpoint.for_ranks(folder, world) as converted:
+        if converted and config.engine.zero_stage == 3 and len(config.learning_rate) > 1:
+            ranks = checkpoint.ranks_of(folder)
+            raise InputError(f"{checkpoint.RESHARDING}: resume with {ranks}")
+        made = engine(universal=converted is not None)
+        return made, checkpoint.load(made, *(converted or (folder,)))
 
 
 def train_worker(config: WorkerConfig) -> None:
@@ -163,13 +225,11 @@ def train_worker(config: WorkerConfig) -> None:
     set_trainable(built.model, config.learning_rate)
     if rank == 0:
         print(trainable_table(built.model), flush=True)
-    engine = initialize(
-        built.model, config.learning_rate, config.engine, config.cut.most_passes(world)
-    )
+    engine, done = start_engine(built, config, world)
     engine.train()
-    done = resume(engine)
     pending: list[StepResult] = []
     started = time.perf_counter()
+    held_out = HeldOut(config, built, world, rank) if config.validation.rows else None
     kinds = {kind: place for place, kind in enumerate(config.kinds)}
     batches = (
         [make_batch(rows, built, kinds, config.cut.pack_tokens > 0) for rows in passes(table)]
@@ -190,10 +250,15 @@ def train_worker(config: WorkerConfig) -> None:
             pending.append(result)
             last = result.step == config.total_steps
             checkpointing = last or result.step % config.checkpoint_every == 0
-            if checkpointing or result.step % config.report_every == 0:
+            reporting = result.step % config.report_every == 0
+            if reporting and ray.train.get_preemption_info() is not None:
+                checkpointing = True  # a node is about to be taken away
+            if checkpointing or reporting:
                 metrics = report_of(pending, started)
                 if checkpointing:
-                    save_checkpoint(engine, result, metrics)
+                    if held_out is not None:
+                        metrics |= held_out.measure(engine, result.step)
+                    report_checkpoint(engine, result, metrics)
                 else:
                     ray.train.report(metrics)
                 pending, started = [], time.perf_counter()
