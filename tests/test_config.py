@@ -107,3 +107,12 @@ def test_platform_of_the_standard_library_stays_reachable() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
     )
     assert found.stdout.strip() == sys.version.split()[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [([], False), (["--force"], True), (["--force", "false"], False), (["--force=true"], True)],
+)
+def test_a_switch_needs_no_value(given: list[str], expected: bool) -> None:
+    for arguments in ([*given, "--output", "x"], ["--output", "x", *given]):
+        assert parse(Example, arguments).force is expected

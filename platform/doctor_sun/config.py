@@ -49,6 +49,16 @@ class _Parser(ArgumentParser):
         names = [action.dest for action in self._actions]
         return [n for n in names if n not in ("help", "config") and not n.endswith(".help")]
 
+    def with_values(self, arguments: Sequence[str]) -> list[str]:
+        """The arguments, `true` behind each switch that is given without a value."""
+        switches = {f"--{a.dest}" for a in self._actions if getattr(a, "_typehint", None) is bool}
+        found: list[str] = []
+        for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+            found.append(argument)
+            if argument in switches and following.startswith("--"):
+                found.append("true")
+        return found
+
 
 def _with_nearest(message: str, known: Sequence[str]) -> str:
     """One line of an argparse message, naming the nearest known option when one is unknown."""
@@ -109,7 +119,7 @@ def parse(
         elif argument.startswith("--config="):
             _check_file(argument.split("=", 1)[1], parser.known_keys())
     try:
-        namespace = parser.parse_args(given)
+        namespace = parser.parse_args(parser.with_values(given))
     except InputError:
         raise
     except Exception as error:  # jsonargparse raises its own and argparse's errors

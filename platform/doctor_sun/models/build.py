@@ -74,21 +74,28 @@ class BuiltModel:
 def load_language_model(llm: str, tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedModel":
     """A causal language model in fp32 whose embedding has a row for every token.
 
+    On the meta device (`torch.device("meta")`) only its configuration is read.
+
     Raises:
         InputError: the folder or hub name holds no causal language model.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     from doctor_sun.models.packed_attention import use_packed_attention
 
+    shapes_only = torch.get_default_device().type == "meta"
     try:
-        model = AutoModelForCausalLM.from_pretrained(llm, dtype=torch.float32)
+        if shapes_only:
+            described = AutoConfig.from_pretrained(llm)
+            model = AutoModelForCausalLM.from_config(described, dtype=torch.float32)
+        else:
+            model = AutoModelForCausalLM.from_pretrained(llm, dtype=torch.float32)
     except (OSError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise InputError(f"language model {llm} cannot be loaded ({first})") from None
     if model.get_input_embeddings().num_embeddings < len(tokenizer):
-        model.resize_token_embeddings(len(tokenizer))
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=not shapes_only)
     use_packed_attention(model)
     return model
 

@@ -47,7 +47,7 @@ class MultimodalModel(nn.Module):
         """Compute activations again in the backward pass instead of keeping them."""
         self.llm.gradient_checkpointing_enable({"use_reentrant": False})
         self.checkpoint_projector = True
-        if self.vision is not None:
+        if self.vision is not None and any(p.requires_grad for p in self.vision.parameters()):
             self.vision.visual.set_grad_checkpointing()
 
     def embed(self, input_ids: Tensor, pixel_values: Tensor | None) -> Tensor:
@@ -57,14 +57,13 @@ class MultimodalModel(nn.Module):
         by zero: otherwise its rank would miss collectives that the others wait for.
         """
         embedded = self.llm.get_input_embeddings()(input_ids)
-        if self.vision is None or self.projector is None:
+        if self.vision is None:
             return embedded
         if pixel_values is None:
             size = self.vision.image_size
             black = embedded.new_zeros(1, 3, size, size)
-            return embedded + 0.0 * self._project(self.projector, self.vision(black)).sum()
-        projected = self._project(self.projector, self.vision(pixel_values))  # [I, P, H]
-        projected = projected.to(embedded.dtype)
+            return embedded + 0.0 * self.project(black).sum()
+        projected = self.project(pixel_values).to(embedded.dtype)
         places = (input_ids == self.image_token_id).unsqueeze(-1)
         if int(places.sum()) != projected.shape[0] * projected.shape[1]:
             raise ValueError(
@@ -73,11 +72,14 @@ class MultimodalModel(nn.Module):
             )
         return embedded.masked_scatter(places, projected)
 
-    def _project(self, projector: nn.Module, features: Tensor) -> Tensor:
-        """Projected features [I, P, H]."""
+    def project(self, pixel_values: Tensor) -> Tensor:
+        """Images [I, 3, size, size] -> projected patches [I, P, H]."""
+        if self.vision is None or self.projector is None:
+            raise ValueError("a text-only model reads no images")
+        features = self.vision(pixel_values)
         if self.checkpoint_projector:
-            return checkpoint(projector, features, use_reentrant=False)
-        return projector(features)
+            return checkpoint(self.projector, features, use_reentrant=False)
+        return self.projector(features)
 
     def forward(
         self,

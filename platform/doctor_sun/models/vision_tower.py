@@ -95,7 +95,7 @@ class VisionTower(nn.Module):
 
 
 def load_vision_tower(name: str, pretrained: str | None = None, layer: int = -2) -> VisionTower:
-    """Load a tower.
+    """Load a tower; on the meta device (`torch.device("meta")`) its shapes only.
 
     Args:
         name: an open_clip architecture (`ViT-L-14-336-quickgelu`), or a folder with
@@ -114,11 +114,13 @@ def load_vision_tower(name: str, pretrained: str | None = None, layer: int = -2)
         raise InputError(
             f"vision tower '{name}' is neither a folder nor an architecture of open_clip"
         )
+    device = torch.get_default_device()
     try:
         model = open_clip.create_model(
             f"local-dir:{name}" if is_folder else name,
             pretrained,
-            device=torch.get_default_device(),  # meta, where only shapes are wanted
+            device=device,
+            load_weights=device.type != "meta",
         )
     except RuntimeError as error:
         first = str(error).splitlines()[0]

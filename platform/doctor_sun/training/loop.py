@@ -45,6 +45,8 @@ class StepResult:
     label_tokens: int
     tokens: int  # padding not counted
     padded_tokens: int
+    squared_tokens: int  # of each row, its tokens times its tokens: what attention costs
+    images: int
     gradient_norm: float | None
     learning_rate: dict[str, float]
     loss_by_kind: dict[str, tuple[float, int]]  # mean loss and labelled tokens of the kinds seen
@@ -85,10 +87,16 @@ def count_labels(batch: Batch) -> Tensor:
     return torch.stack([row.sum() for row in labelled[0].split(list(lengths))])
 
 
-def count_tokens(batch: Batch) -> int:
-    """Tokens of all rows, padding not counted."""
+def row_tokens(batch: Batch) -> Tensor:
+    """[rows] tokens of each row, padding not counted."""
     mask = batch["attention_mask"]
-    return int(mask.sum()) if mask is not None else batch["input_ids"].numel()
+    return torch.tensor(batch["row_lengths"]) if mask is None else mask.sum(dim=1)
+
+
+def count_images(batch: Batch) -> int:
+    """Images of all rows."""
+    pixels = batch["pixel_values"]
+    return 0 if pixels is None else len(pixels)
 
 
 def train_steps(
@@ -127,10 +135,13 @@ def train_steps(
         torch.manual_seed(seed + step * world + rank)
         rates = set_learning_rate(engine, warmup_cosine(step, total, warmup_share))
         labels = torch.cat([count_labels(batch.inputs) for batch in batches])
-        label_tokens, tokens, padded = _sum_over_ranks(
+        lengths = torch.cat([row_tokens(batch.inputs) for batch in batches])
+        label_tokens, tokens, padded, squared, images = _sum_over_ranks(
             int(labels.sum()),
-            sum(count_tokens(batch.inputs) for batch in batches),
+            int(lengths.sum()),
             sum(batch.inputs["input_ids"].numel() for batch in batches),
+            int((lengths**2).sum()),
+            sum(count_images(batch.inputs) for batch in batches),
         )
         losses = []
         for number, batch in enumerate(batches, 1):
@@ -152,6 +163,8 @@ def train_steps(
             label_tokens=int(label_tokens),
             tokens=int(tokens),
             padded_tokens=int(padded),
+            squared_tokens=int(squared),
+            images=int(images),
             gradient_norm=None if norm is None else float(norm),
             learning_rate=rates,
             loss_by_kind=by_kind,

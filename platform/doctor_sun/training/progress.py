@@ -16,7 +16,10 @@ from ray.train import Checkpoint, UserCallback
 from upath import UPath
 
 from doctor_sun.errors import InputError, find_input_error
+from doctor_sun.training.cost import Linear
+from doctor_sun.training.trackers import Tracker, TrackingConfig, trackers
 
+COUNTS = ("tokens", "squared_tokens", "label_tokens", "images")  # as `Linear.of` takes them
 METRICS = "metrics.jsonl"
 DIVERGED = "diverged.json"
 TENSORBOARD = "tensorboard"
@@ -25,12 +28,37 @@ TENSORBOARD = "tensorboard"
 class Progress(UserCallback):
     """Write each report to `metrics.jsonl` and TensorBoard, and print a line of it."""
 
-    def __init__(self, name: str, folder: str, total_steps: int, global_batch: int) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        folder: str,
+        total_steps: int,
+        global_batch: int,
+        operations: Linear,
+        tracking: TrackingConfig,
+        settings: Mapping[str, str],
+    ) -> None:
+        """Remember what is needed to make figures of reports.
+
+        Args:
+            name: of the stage.
+            folder: of the stage.
+            total_steps: of the stage.
+            global_batch: rows of a step.
+            operations: what a token, a label and an image cost.
+            tracking: where figures go besides the folder.
+            settings: what trackers are told of the stage.
+        """
         self.name = name
         self.folder = folder
         self.total_steps = total_steps
         self.global_batch = global_batch
+        self.operations = operations
+        self.tracking = tracking
+        self.settings = settings
         self.events: Any = None
+        self.trackers: list[Tracker] | None = None  # opened in the controller, not in the driver
         self.last_step = 0
 
     def after_report(
@@ -46,14 +74,24 @@ class Progress(UserCallback):
             return
         seconds = report["seconds"] / len(steps)
         memory = max(rank["memory_gib"] for rank in metrics)
+        peak = sum(rank["peak"] for rank in metrics)
         for step in steps:
-            step |= {"seconds": seconds, "memory_gib": memory}
+            counts = (step[name] for name in COUNTS)
+            step |= {
+                "seconds": seconds,
+                "workers": len(metrics),
+                "memory_gib": memory,
+                "operations": self.operations.of(*counts),
+            }
+            if peak:
+                step["utilisation"] = step["operations"] / seconds / peak
         validated = {name: report[name] for name in report if name.startswith("validation_")}
         steps[-1] |= validated
         try:
             with (UPath(self.folder) / METRICS).open("a", encoding="utf-8") as stream:
                 stream.writelines(json.dumps(step) + "\n" for step in steps)
             self._to_tensorboard(steps)
+            self._to_trackers(steps)
         except OSError as error:
             raise self._no_space() if disk_is_full(error) else error from None
         said = self._line(steps, seconds)
@@ -95,6 +133,16 @@ class Progress(UserCallback):
         self.events.flush()
         self.last_step = steps[-1]["step"]
 
+    def _to_trackers(self, steps: list[dict[str, Any]]) -> None:
+        """Give steps to the trackers that are configured."""
+        if self.trackers is None:
+            self.trackers = trackers(self.tracking, self.name, self.folder, self.settings)
+        for tracker in self.trackers:
+            for step in steps:
+                tracker.log(step["step"], shown_values(step))
+            if steps[-1]["step"] == self.total_steps:
+                tracker.close()
+
     def _line(self, steps: list[dict[str, Any]], seconds: float) -> str:
         """Mean loss and speed of the steps since the last line."""
         count, last = len(steps), steps[-1]
@@ -108,7 +156,9 @@ class Progress(UserCallback):
             + ("" if norm is None else f"norm {norm:.2f}  ")
             + f"lr {max(last['learning_rate'].values()):.1e}  "
             f"{tokens / count / seconds:,.0f} tokens/s  {self.global_batch / seconds:.1f} rows/s  "
-            f"padding {1 - tokens / padded:.0%}  {last['memory_gib']:.1f} GiB  {left} left"
+            f"padding {1 - tokens / padded:.0%}  "
+            + (f"MFU {last['utilisation']:.0%}  " if "utilisation" in last else "")
+            + f"{last['memory_gib']:.1f} GiB  {left} left"
         )
 
 
@@ -125,8 +175,11 @@ def shown_values(step: Mapping[str, Any]) -> dict[str, float]:
         **{f"learning_rate/{name}": rate for name, rate in step["learning_rate"].items()},
         "speed/tokens_per_second": step["tokens"] / step["seconds"],
         "speed/padding_share": 1 - step["tokens"] / step["padded_tokens"],
+        "speed/operations_per_second": step["operations"] / step["seconds"],
         "memory_gib": step["memory_gib"],
     }
+    if "utilisation" in step:
+        values["speed/utilisation"] = step["utilisation"]
     norm = step["gradient_norm"]
     if norm is not None:
         values["gradient_norm"] = norm

@@ -19,10 +19,13 @@ from doctor_sun.config import JobConfig
 from doctor_sun.errors import InputError, find_input_error
 from doctor_sun.models.build import ModelConfig
 from doctor_sun.runs import Step
+from doctor_sun.training.accelerators import AcceleratorConfig
 from doctor_sun.training.checkpoint import RESHARDING
+from doctor_sun.training.cost import Linear
 from doctor_sun.training.engine import EngineConfig
 from doctor_sun.training.micro_batches import Cut
 from doctor_sun.training.mixture import MixtureItem
+from doctor_sun.training.trackers import TrackingConfig
 from doctor_sun.training.validation import SAMPLES, ValidationConfig
 
 if TYPE_CHECKING:
@@ -113,9 +116,19 @@ class StageConfig(JobConfig):
     seed: int = 1024
     """Seed of the rows' choice and order, dropout and new weights."""
 
+    estimate: bool = False
+    """Print what the stage will take (memory, hours, price), and train nothing."""
+
+    accelerator: AcceleratorConfig = field(default_factory=AcceleratorConfig)
+    """What the estimate reckons with."""
+
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    """Experiment trackers beside TensorBoard."""
+
     not_in_result = (
+        *("estimate", "accelerator", "tracking"),
         *("workers", "workers_min", "cpus_per_worker", "gpus_per_worker"),
-        *("checkpoint_every", "report_every", "max_failures"),
+        *("report_every", "max_failures"),
     )
 
     def __post_init__(self) -> None:
@@ -190,16 +203,24 @@ def _is_path(name: str) -> bool:
     return Path(name).exists() or name.startswith((".", "/")) or name.count("/") > 1
 
 
-def tower_shape(config: StageConfig) -> tuple[int, int]:
-    """Tokens an image takes and the side of the square the tower reads; (0, 0) without a tower."""
-    if config.model.vision is None:
-        return 0, 0
-    from doctor_sun.models.vision_tower import load_vision_tower
+@dataclass(frozen=True, kw_only=True)
+class Shapes:
+    """What is known of a model before its weights are read."""
 
-    tower = load_vision_tower(
-        config.model.vision, config.model.vision_pretrained, config.model.vision_layer
+    image_tokens: int  # that an image takes; 0 without a tower
+    image_size: int  # side of the square the tower reads
+    operations: Linear  # floating-point operations of training it
+
+
+def shapes_of(config: StageConfig) -> Shapes:
+    """Build the stage's model without weights and look at it."""
+    from doctor_sun.training.cost import build_shapes, training_cost
+
+    built = build_shapes(config.model)
+    cost = training_cost(built, config.learning_rate, config.engine)
+    return Shapes(
+        image_tokens=built.image_tokens, image_size=built.image_size, operations=cost.operations
     )
-    return tower.patches, tower.image_size
 
 
 def save_trained(config: StageConfig, checkpoint: str, folder: str) -> None:
@@ -218,7 +239,7 @@ def save_trained(config: StageConfig, checkpoint: str, folder: str) -> None:
 
 
 def fit(
-    config: StageConfig, prepared: "PreparedRows", total_steps: int, step: Step, shape: int
+    config: StageConfig, prepared: "PreparedRows", total_steps: int, step: Step, shapes: Shapes
 ) -> Any:
     """Run Ray Train until the last step; returns its result.
 
@@ -270,7 +291,7 @@ def fit(
     trainer = TorchTrainer(
         partial(train_worker, worker),
         datasets=rows,
-        dataset_config=RankShards(cuts, shape, config.model.square_padding),
+        dataset_config=RankShards(cuts, shapes.image_size, config.model.square_padding),
         torch_config=TorchConfig(backend=config.engine.backend),
         scaling_config=ScalingConfig(
             num_workers=(config.workers_min, config.workers)
@@ -288,7 +309,17 @@ def fit(
                 checkpoint_score_attribute=VALIDATION_LOSS if config.keep == "best" else None,
                 checkpoint_score_order="min",
             ),
-            callbacks=[Progress(config.stage, folder, total_steps, config.global_batch)],
+            callbacks=[
+                Progress(
+                    name=config.stage,
+                    folder=folder,
+                    total_steps=total_steps,
+                    global_batch=config.global_batch,
+                    operations=shapes.operations,
+                    tracking=config.tracking,
+                    settings={"key": step.key, "config": step.config_hash},
+                )
+            ],
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
@@ -342,6 +373,10 @@ def prepare(config: StageConfig, image_tokens: int, total_steps: int) -> "Prepar
 
 def run(config: StageConfig) -> dict[str, Any]:
     """Train the stage, unless a finished run of the same inputs and configuration exists."""
+    if config.estimate:
+        from doctor_sun.training.estimate import estimate
+
+        return estimate(config)
     step = Step(config, config.stage, config.inputs())
     if step.reused:
         return step.manifest
@@ -355,16 +390,16 @@ def run(config: StageConfig) -> dict[str, Any]:
 
     total_steps = math.ceil(config.samples / config.global_batch)
     with connect(config.address):
-        image_tokens, image_size = ray.get(ray.remote(num_cpus=1)(tower_shape).remote(config))
+        shapes: Shapes = ray.get(ray.remote(num_cpus=1)(shapes_of).remote(config))
         step.say("reading and tokenising the data")
-        prepared = prepare(config, image_tokens, total_steps)
+        prepared = prepare(config, shapes.image_tokens, total_steps)
         order, ledger = prepared.train.order, ledger_of(prepared.misfits, config.stage)
         for name, table in (("order", order), ("ledger", ledger)):
             (step.folder / name).mkdir(exist_ok=True)
             with (step.folder / name / f"{config.stage}.parquet").open("wb") as stream:
                 pq.write_table(table, stream)
         step.say(f"{order.num_rows} rows, {total_steps} steps: {prepared.realised}")
-        result = fit(config, prepared, total_steps, step, image_size)
+        result = fit(config, prepared, total_steps, step, shapes)
         save = ray.remote(num_cpus=1)(save_trained)
         ray.get(save.remote(config, chosen(result, config.keep), str(step.folder / "model")))
     metrics = read_metrics(step.folder)

@@ -22,6 +22,7 @@ from doctor_sun.errors import InputError
 from doctor_sun.models.build import BuiltModel, ModelConfig, build_model
 from doctor_sun.models.multimodal import pack_batch, pad_batch
 from doctor_sun.training import checkpoint
+from doctor_sun.training.accelerators import accelerator_of
 from doctor_sun.training.engine import (
     EngineConfig,
     initialize,
@@ -273,7 +274,16 @@ def report_of(steps: Sequence[StepResult], started: float) -> dict[str, Any]:
         "steps": [asdict(step) for step in steps],
         "seconds": time.perf_counter() - started,
         "memory_gib": peak_memory(),
+        "peak": peak_operations(),
     }
+
+
+def peak_operations() -> float:
+    """Operations a second that this process's GPU can do at most; 0 where that is not known."""
+    if not torch.cuda.is_available():
+        return 0.0
+    known = accelerator_of(torch.cuda.get_device_name())
+    return known.peak if known else 0.0
 
 
 def peak_memory() -> float:

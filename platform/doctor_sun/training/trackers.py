@@ -1,0 +1,116 @@
+"""Experiment trackers beside TensorBoard: MLflow and Weights & Biases, where they are configured.
+
+They are given figures by step and the stage's configuration, never text of the data.
+"""
+
+import importlib.util
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from upath import UPath
+
+from doctor_sun.errors import InputError
+from doctor_sun.records import sha256
+
+EXPERIMENT = "doctor-sun"
+
+
+@dataclass(kw_only=True)
+class TrackingConfig:
+    """Where a stage's figures go besides its own folder."""
+
+    mlflow: str | None = None
+    """MLflow tracking URI (`http://host:5000`, `sqlite:////shared/mlflow.db`)."""
+
+    wandb: str | None = None
+    """Weights & Biases project; the key comes from `WANDB_API_KEY`, `WANDB_MODE=offline` stays
+    here."""
+
+    def __post_init__(self) -> None:
+        """Refuse a tracker that is not installed."""
+        for name, wanted in (("mlflow", self.mlflow), ("wandb", self.wandb)):
+            if wanted and importlib.util.find_spec(name) is None:
+                raise InputError(
+                    f"tracking.{name}: the package is not installed (pip install "
+                    f"'doctor-sun[{name}]')"
+                )
+
+
+class Tracker(Protocol):
+    """What takes figures."""
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Record the figures of a step."""
+
+    def close(self) -> None:
+        """Say that the stage is finished."""
+
+
+class Mlflow:
+    """A run of the experiment `doctor-sun`, gone on with when the stage resumes."""
+
+    def __init__(self, uri: str, stage: str, folder: str, settings: Mapping[str, Any]) -> None:
+        from mlflow import MlflowClient
+
+        self.client = MlflowClient(uri)
+        found = self.client.get_experiment_by_name(EXPERIMENT)
+        experiment = found.experiment_id if found else self.client.create_experiment(EXPERIMENT)
+        remembered = UPath(folder) / ".mlflow"
+        if remembered.is_file():
+            self.run = remembered.read_text(encoding="utf-8")
+        else:
+            self.run = self.client.create_run(experiment, run_name=stage).info.run_id
+            remembered.write_text(self.run, encoding="utf-8")
+            for name, value in settings.items():
+                self.client.log_param(self.run, name, value)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """See `Tracker`."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        metrics = [Metric(name, value, now, step) for name, value in values.items()]
+        self.client.log_batch(self.run, metrics=metrics)
+
+    def close(self) -> None:
+        """See `Tracker`."""
+        self.client.set_terminated(self.run)
+
+
+class WeightsAndBiases:
+    """A run whose id comes from the stage's folder, so that a resumed stage goes on with it."""
+
+    def __init__(self, project: str, stage: str, folder: str, settings: Mapping[str, Any]) -> None:
+        import wandb
+
+        self.run = wandb.init(
+            project=project,
+            name=stage,
+            id=sha256(folder)[:16],
+            resume="allow",
+            config=dict(settings),
+            dir=folder,
+            settings=wandb.Settings(console="off", silent=True, disable_code=True),
+        )
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """See `Tracker`."""
+        self.run.log(dict(values), step=step)
+
+    def close(self) -> None:
+        """See `Tracker`."""
+        self.run.finish()
+
+
+def trackers(
+    config: TrackingConfig, stage: str, folder: str, settings: Mapping[str, Any]
+) -> list[Tracker]:
+    """The trackers that are configured."""
+    found: list[Tracker] = []
+    if config.mlflow:
+        found.append(Mlflow(config.mlflow, stage, folder, settings))
+    if config.wandb:
+        found.append(WeightsAndBiases(config.wandb, stage, folder, settings))
+    return found

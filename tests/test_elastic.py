@@ -1,0 +1,69 @@
+"""A node is lost while a stage trains: it goes on with fewer workers, and leaves out no step."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from doctor_sun.training.progress import read_metrics
+from doctor_sun.training.stage import run
+from tests.small_data import write_small_data
+from tests.test_training_stage import instruct
+from tests.tiny_models import build_clip, build_llm
+
+ROOT = Path(__file__).parent.parent
+
+
+def train_and_lose_a_node(folder: Path) -> None:
+    """Train on three nodes of one CPU each, two of them with a worker; then lose one of these."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    others = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    ray.init(address=cluster.address)
+
+    def lose() -> None:
+        metrics = folder / "lost" / "metrics.jsonl"
+        while not metrics.exists() or len(metrics.read_text().splitlines()) < 8:
+            threading.Event().wait(0.05)
+        ours = psutil.Process().children(recursive=True)
+        workers = [p for p in ours if "RayTrainWorker" in " ".join(p.cmdline())]
+        raylets = {worker.ppid() for worker in workers}
+        found = next(
+            node
+            for node in others
+            if {own.process.pid for own in node.all_processes["raylet"]} & raylets
+        )
+        cluster.remove_node(found, allow_graceful=False)
+
+    threading.Thread(target=lose, daemon=True).start()
+    run(instruct(folder, "lost", cpus_per_worker=1, workers_min=1))
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.mark.slow
+def test_a_lost_node_leaves_fewer_workers_and_every_step(tmp_path: Path) -> None:
+    build_llm(tmp_path / "llm")
+    build_clip(tmp_path / "clip")
+    write_small_data(tmp_path / "data")
+    code = (
+        "import pathlib, sys; from tests.test_elastic import train_and_lose_a_node; "
+        "train_and_lose_a_node(pathlib.Path(sys.argv[1]))"
+    )
+    # As the cluster module does: processes of a small cluster find each other in a short time.
+    environment = os.environ | {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "15"}
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=400)
+    metrics = read_metrics(tmp_path / "lost")
+    assert [row["step"] for row in metrics] == list(range(1, 21))
+    assert {row["workers"] for row in metrics} == {1, 2}
+    assert [row["workers"] for row in metrics] == sorted(
+        (row["workers"] for row in metrics), reverse=True
+    )
+    assert metrics[-1]["loss"] < 0.5 * metrics[0]["loss"]
