@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from doctor_sun.models.multimodal import MultimodalModel
 
+LARGEST_BUCKET = 500_000_000  # gradients; DeepSpeed's own default
+
 
 @dataclass(kw_only=True)
 class EngineConfig:
@@ -54,9 +56,16 @@ class EngineConfig:
             raise InputError("engine.offload_parameters needs engine.zero_stage 3")
 
 
-def deepspeed_config(config: EngineConfig, most_passes: int, universal: bool) -> dict[str, Any]:
-    """DeepSpeed's own configuration."""
-    zero: dict[str, Any] = {"stage": config.zero_stage}
+def bucket(trained: int) -> int:
+    """Gradients that are reduced together: DeepSpeed keeps a buffer of that size at all times."""
+    return min(trained, LARGEST_BUCKET)
+
+
+def deepspeed_config(
+    config: EngineConfig, most_passes: int, universal: bool, trained: int
+) -> dict[str, Any]:
+    """DeepSpeed's own configuration, for so many trained parameters."""
+    zero: dict[str, Any] = {"stage": config.zero_stage, "reduce_bucket_size": bucket(trained)}
     if config.zero_stage == 3:
         # Without the threshold DeepSpeed keeps small parameters whole on every rank.
         zero["stage3_param_persistence_threshold"] = 0
@@ -165,8 +174,10 @@ def initialize(
 
     if config.gradient_checkpointing:
         model.checkpoint_activations()
+    groups = parameter_groups(model, learning_rate)
+    trained = sum(parameter.numel() for group in groups for parameter in group["params"])
     optimizer = torch.optim.AdamW(
-        parameter_groups(model, learning_rate),
+        groups,
         betas=config.betas,
         weight_decay=config.weight_decay,
         fused=True,
@@ -174,6 +185,6 @@ def initialize(
     engine, _, _, _ = deepspeed.initialize(
         model=model,
         optimizer=optimizer,
-        config=deepspeed_config(config, most_passes, universal),
+        config=deepspeed_config(config, most_passes, universal, trained),
     )
     return engine

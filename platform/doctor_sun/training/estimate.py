@@ -13,6 +13,7 @@ import numpy as np
 
 from doctor_sun.training.accelerators import ACCELERATORS, GIB
 from doctor_sun.training.cost import TrainingCost, build_shapes, training_cost
+from doctor_sun.training.engine import bucket
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from doctor_sun.training.stage import StageConfig
 
 MASTER, MOMENTS = 4, 8  # bytes a parameter: the fp32 copy, and Adam's two moments
+GATHERED = 500_000_000  # parameters that stage 3 has whole at once, at most
 ZERO_STAGES = (0, 1, 2, 3)
-BUCKET = 500_000_000  # parameters that DeepSpeed reduces or gathers together, at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,13 +93,13 @@ def state_bytes(
     if zero_stage == 0:
         found = {"gradients": float(width * trained), "optimizer": float(MOMENTS * trained)}
     else:
-        gradients = trained if zero_stage == 1 else shard + min(trained, BUCKET)
+        gradients = trained if zero_stage == 1 else shard
         optimizer = 0.0 if engine.offload_optimizer else (MASTER + MOMENTS) * shard
-        found = {"gradients": width * gradients, "optimizer": optimizer}
+        found = {"gradients": width * (gradients + bucket(trained)), "optimizer": optimizer}
     parameters = float(trained + frozen)
     if zero_stage == 3:
         held = 0.0 if engine.offload_parameters else parameters / world
-        parameters = held + min(parameters, BUCKET)
+        parameters = held + min(parameters, GATHERED)
     return {"parameters": width * parameters, **found}
 
 
