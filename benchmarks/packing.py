@@ -101,7 +101,9 @@ def main() -> None:
     lengths = lengths_of(steps * GLOBAL_BATCH, seed=1)
     drawn = rows_of(lengths, seed=2)
     index = pa.table({"id": [str(i) for i in range(len(drawn))], "position": range(len(drawn))})
-    grouped = group_by_length(index, lengths, GLOBAL_BATCH, WINDOW, seed=3)["id"].to_pylist()
+    grouped = group_by_length(index, lengths, np.zeros_like(lengths), GLOBAL_BATCH, WINDOW, seed=3)[
+        "id"
+    ].to_pylist()
     padded = Cut(global_batch=GLOBAL_BATCH, micro_batch=MICRO_BATCH)
     packed = Cut(global_batch=GLOBAL_BATCH, micro_batch=1, pack_tokens=4 * LONGEST)
     ways = {

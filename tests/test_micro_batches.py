@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from doctor_sun.models.build import ModelConfig, build_model
 from doctor_sun.models.chat_template import encode
 from doctor_sun.models.multimodal import pack_batch, pad_batch
+from doctor_sun.training.batches import by_step, passes
 from doctor_sun.training.micro_batches import Cut
-from doctor_sun.training.worker import by_step, passes
 from tests.tiny_models import build_clip, build_llm
 
 LONGEST = 100

@@ -80,7 +80,7 @@ def test_an_item_without_rows_is_refused_by_name() -> None:
 
 
 @given(batches=st.integers(1, 12), window=st.integers(1, 5), seed=st.integers(0, 3))
-def test_grouping_by_length_moves_rows_within_their_window_only(
+def test_grouping_by_modality_and_length_moves_rows_within_their_window_only(
     batches: int, window: int, seed: int
 ) -> None:
     generator = np.random.default_rng(seed)
@@ -89,19 +89,21 @@ def test_grouping_by_length_moves_rows_within_their_window_only(
         {"id": [str(i) for i in range(count)], "position": generator.permutation(count)}
     )
     tokens = generator.integers(1, 100, count)
-    grouped = group_by_length(order, tokens, global_batch, window, seed)
+    pictures = generator.integers(0, 2, count)
+    grouped = group_by_length(order, tokens, pictures, global_batch, window, seed)
     assert grouped["position"].to_pylist() == list(range(count))
 
     before = order.sort_by("position")["id"].to_pylist()
     after = grouped["id"].to_pylist()
-    length = dict(zip(order["id"].to_pylist(), tokens, strict=True))
+    modality_and_length = zip(pictures.tolist(), tokens.tolist(), strict=True)
+    length = dict(zip(order["id"].to_pylist(), modality_and_length, strict=True))
     for start in range(0, count, window * global_batch):
         stop = start + window * global_batch
         assert sorted(before[start:stop]) == sorted(after[start:stop])
         cut = [after[at : at + global_batch] for at in range(start, min(stop, count), global_batch)]
         spans = sorted((min(length[i] for i in b), max(length[i] for i in b)) for b in cut)
         for (_, longest), (shortest, _) in itertools.pairwise(spans):
-            assert longest <= shortest  # no two batches overlap in length
+            assert longest <= shortest  # no two batches overlap in modality and length
 
 
 @given(rows=st.integers(1, 60), seed=st.integers(0, 5))

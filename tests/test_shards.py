@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 import ray.data
 
+from doctor_sun.training.batches import by_step, passes
 from doctor_sun.training.micro_batches import Cut
 from doctor_sun.training.shards import RankShards
-from doctor_sun.training.worker import by_step, passes
 
 ROWS, GLOBAL_BATCH = 96, 12
 

@@ -5,6 +5,7 @@ operations, its hooks see each tensor that is kept for the backward pass. Attent
 in the PaLM paper's utilisation, and computing activations again does not count.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -62,8 +63,12 @@ def build_shapes(config: "ModelConfig") -> "BuiltModel":
 
     from doctor_sun.models.build import build_model
 
-    with torch.device("meta"):
-        return build_model(config)
+    logging.disable(logging.WARNING)  # open_clip warns of the weights that are not wanted
+    try:
+        with torch.device("meta"):
+            return build_model(config)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def training_cost(

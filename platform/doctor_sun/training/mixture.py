@@ -112,25 +112,34 @@ def select(
 
 
 def group_by_length(
-    order: pa.Table, tokens: NDArray[np.int64], global_batch: int, window: int, seed: int
+    order: pa.Table,
+    tokens: NDArray[np.int64],
+    pictures: NDArray[np.int64],
+    global_batch: int,
+    window: int,
+    seed: int,
 ) -> pa.Table:
-    """Deal rows out in global batches of similar length, so that little of a batch is padding.
+    """Deal rows out in global batches of one modality and similar length: little is padding.
 
-    The rows of `window` consecutive global batches are sorted by length and cut into batches again,
-    in random order. A row moves within its window only: each window keeps the mixture.
+    The rows of `window` consecutive global batches are sorted by length, those without pictures
+    before the others, and cut into batches again, in random order. A row moves within its window
+    only: each window keeps the mixture.
 
     Args:
         order: columns id and position (others are left out); rows of whole global batches.
         tokens: [rows] length of each row of `order`.
+        pictures: [rows] how many it has.
         global_batch: rows of one optimizer step.
         window: global batches that are sorted together; 1 leaves every batch its rows.
         seed: of the batches' order.
     """
     by_position = np.argsort(order["position"].to_numpy(), kind="stable")
-    ids, lengths = order["id"].take(pa.array(by_position)), tokens[by_position]
+    ids = order["id"].take(pa.array(by_position))
+    lengths, pictured = tokens[by_position], pictures[by_position] > 0
     generator = np.random.default_rng(seed)
     dealt: list[NDArray[np.int64]] = []
     for start in range(0, len(ids), window * global_batch):
-        by_length = np.argsort(lengths[start : start + window * global_batch], kind="stable")
-        dealt.append(start + generator.permutation(by_length.reshape(-1, global_batch)).ravel())
+        own = slice(start, start + window * global_batch)
+        in_order = np.lexsort((lengths[own], pictured[own]))
+        dealt.append(start + generator.permutation(in_order.reshape(-1, global_batch)).ravel())
     return pa.table({"id": ids.take(pa.array(np.concatenate(dealt))), "position": range(len(ids))})

@@ -239,8 +239,8 @@ def choose_rows(
     drawn, realised = select(index, items, steps * cut.global_batch, seed)
     described = with_lengths(drawn, index)
     window = 1 if cut.pack_tokens else length_window
-    lengths = described["tokens"].to_numpy()
-    order = group_by_length(described, lengths, cut.global_batch, window, seed)
+    lengths, pictures = (described[name].to_numpy() for name in ("tokens", "pictures"))
+    order = group_by_length(described, lengths, pictures, cut.global_batch, window, seed)
     return with_lengths(order, index), realised
 
 

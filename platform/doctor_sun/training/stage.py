@@ -26,7 +26,7 @@ from doctor_sun.training.engine import EngineConfig
 from doctor_sun.training.micro_batches import Cut
 from doctor_sun.training.mixture import MixtureItem
 from doctor_sun.training.trackers import TrackingConfig
-from doctor_sun.training.validation import SAMPLES, ValidationConfig
+from doctor_sun.training.validation import SAMPLES, VALIDATION_LOSS, ValidationConfig
 
 if TYPE_CHECKING:
     from doctor_sun.training.prepare import PreparedRows
@@ -71,8 +71,8 @@ class StageConfig(JobConfig):
     other and without padding (`micro_batch` and `length_window` then have no part); 0 pads."""
 
     length_window: int = 16
-    """Global batches whose rows are grouped by length, so that little of a batch is padding; 1
-    keeps the drawn order."""
+    """Global batches whose rows are grouped by modality and length, so that little of a batch is
+    padding; 1 keeps the drawn order."""
 
     warmup_share: float = 0.03
     """Share of the steps over which the learning rate rises."""
@@ -259,7 +259,7 @@ def fit(
 
     from doctor_sun.training.progress import DIVERGED, Progress
     from doctor_sun.training.shards import RankShards
-    from doctor_sun.training.worker import VALIDATION_LOSS, WorkerConfig, train_worker
+    from doctor_sun.training.worker import WorkerConfig, train_worker
 
     resources = {"CPU": config.cpus_per_worker}
     if config.gpus_per_worker:
@@ -342,8 +342,6 @@ def chosen(result: Any, keep: str) -> str:
     """The path of the checkpoint that becomes the model."""
     if keep == "last":
         return result.checkpoint.path
-    from doctor_sun.training.worker import VALIDATION_LOSS
-
     return min(result.best_checkpoints, key=lambda pair: pair[1][VALIDATION_LOSS])[0].path
 
 

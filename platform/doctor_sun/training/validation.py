@@ -4,19 +4,25 @@ What it says holds text of the data: it goes to files beside the checkpoints, ne
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from upath import UPath
 
+from doctor_sun.records import IMAGE_PLACEHOLDER
+
 if TYPE_CHECKING:
+    import pyarrow as pa
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
+    from doctor_sun.models.build import BuiltModel
     from doctor_sun.training.loop import MicroBatch
 
 SAMPLES = "samples"
+VALIDATION_LOSS = "validation_loss"
 
 
 @dataclass(kw_only=True)
@@ -103,6 +109,62 @@ def answer(
     return answers
 
 
+class HeldOut:
+    """A rank's rows that are never trained on, kept in memory."""
+
+    def __init__(
+        self,
+        rows: "pa.Table",
+        built: "BuiltModel",
+        kinds: Sequence[str],
+        packed: bool,
+        config: ValidationConfig,
+        folder: str,
+    ) -> None:
+        """Make the rows ready.
+
+        Args:
+            rows: of this rank, with their forward passes.
+            built: the model and its tokenizer.
+            kinds: names of the rows' kinds.
+            packed: whether rows are packed.
+            config: how many are answered, at which length.
+            folder: of the stage, for the answers.
+        """
+        import numpy as np
+        import torch.distributed as dist
+
+        from doctor_sun.training.batches import make_batch, passes
+
+        self.built, self.kinds, self.config, self.folder = built, kinds, config, folder
+        self.rank, world = dist.get_rank(), dist.get_world_size()
+        numbers = {kind: number for number, kind in enumerate(kinds)}
+        self.batches = [make_batch(part, built, numbers, packed) for part in passes(rows)]
+        found = [0] * world
+        dist.all_gather_object(found, rows.num_rows)
+        share = min(math.ceil(config.samples / world), *found)  # as many on every rank
+        spread = np.linspace(0, rows.num_rows - 1, share).astype(int)  # from short to long
+        self.samples = rows.drop_columns(["pixels"]).take(spread).to_pylist()
+        self.prompts = []
+        for number, row in zip(spread, self.samples, strict=True):
+            inputs = make_batch(rows.slice(number, 1), built, numbers, packed=True).inputs
+            ids = inputs["input_ids"][:, : prompt_length(row["labels"])]
+            pixels = inputs["pixel_values"]
+            if pixels is not None:  # those of later turns are not asked about
+                places = int((ids == built.model.image_token_id).sum())
+                pixels = pixels[: places // built.image_tokens] if places else None
+            self.prompts.append((ids, pixels))
+
+    def measure(self, engine: Any, step: int) -> dict[str, Any]:
+        """The loss, for the report; answers go to a file."""
+        found = validate(engine, self.batches, self.kinds)
+        tokenizer = self.built.tokenizer
+        end, padding = tokenizer.eos_token_id, tokenizer.pad_token_id
+        answers = answer(engine, self.prompts, end, padding, self.config.sample_tokens)
+        write_samples(self.folder, step, self.rank, tokenizer, self.samples, answers)
+        return {VALIDATION_LOSS: found.loss, "validation_by_kind": found.loss_by_kind}
+
+
 def write_samples(
     folder: str,
     step: int,
@@ -116,7 +178,7 @@ def write_samples(
 
     target = UPath(folder) / SAMPLES
     target.mkdir(parents=True, exist_ok=True)
-    image = tokenizer.convert_tokens_to_ids("<image>")
+    image = tokenizer.convert_tokens_to_ids(IMAGE_PLACEHOLDER)
     with (target / f"step{step}-rank{rank}.jsonl").open("w", encoding="utf-8") as stream:
         for row, said in zip(rows, answers, strict=True):
             labels = row["labels"]
