@@ -153,7 +153,8 @@ def loader(folder: Path, order: Path, built: Any) -> Iterator[Any]:
     from torch.utils.data import DataLoader, Dataset
 
     from doctor_sun.training.batches import make_batch
-    from doctor_sun.training.prepare import decode_images, encode_rows
+    from doctor_sun.training.prepare import encode_rows
+    from doctor_sun.training.shards import decode_images
 
     rows = pq.read_table(folder / "data" / "rows.parquet")
     encoding = (built.config.llm, built.image_tokens, 400, "instruct")

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -23,8 +24,8 @@ from doctor_sun.training.engine import EngineConfig
 from doctor_sun.training.loop import REMEMBERED, _jumped
 from doctor_sun.training.mixture import MixtureItem, counts_of
 from doctor_sun.training.progress import read_metrics
-from doctor_sun.training.stage import StageConfig, run
-from doctor_sun.training.validation import ValidationConfig, read_samples
+from doctor_sun.training.stage import StageConfig, chosen, run
+from doctor_sun.training.validation import VALIDATION_LOSS, ValidationConfig, read_samples
 from tests.small_data import write_small_data
 from tests.tiny_models import build_clip, build_llm
 
@@ -200,6 +201,14 @@ def test_a_loss_gone_astray_stops_the_stage_and_names_the_rows(
     assert len(list((folder / "astray" / "train").glob("checkpoint*/step1/*model_states.pt"))) > 0
 
 
+def test_the_best_checkpoint_is_that_of_the_lowest_validation_loss() -> None:
+    losses = {"a": 2.0, "b": 1.0, "c": 1.5}
+    pairs = [(SimpleNamespace(path=p), {VALIDATION_LOSS: x}) for p, x in losses.items()]
+    result = SimpleNamespace(checkpoint=pairs[-1][0], best_checkpoints=pairs)
+    assert chosen(result, "best") == "b"
+    assert chosen(result, "last") == "c"
+
+
 def test_a_jump_is_measured_against_many_steps() -> None:
     assert _jumped(4.1, [1.0] * REMEMBERED, largest_jump=3.0)
     assert not _jumped(3.9, [1.0] * REMEMBERED, largest_jump=3.0)
@@ -219,6 +228,7 @@ def test_align_trains_the_projector_only_and_accounts_for_every_row(
         mixture=[MixtureItem(share=1, domain="medical")],
         samples=64,
         max_length=48,  # some of the longer conversations do not fit
+        keep="best",
     )
     manifest = run(config)
     model = folder / "align" / "model"

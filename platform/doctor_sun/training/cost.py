@@ -71,6 +71,26 @@ def build_shapes(config: "ModelConfig") -> "BuiltModel":
         logging.disable(logging.NOTSET)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shapes:
+    """What is known of a model before its weights are read."""
+
+    image_tokens: int  # that an image takes; 0 without a tower
+    image_size: int  # side of the square the tower reads
+    operations: Linear  # floating-point operations of training it
+
+
+def shapes_of(
+    config: "ModelConfig", learning_rate: Mapping[str, float], engine: "EngineConfig"
+) -> Shapes:
+    """Build a stage's model without weights and look at it."""
+    built = build_shapes(config)
+    cost = training_cost(built, learning_rate, engine)
+    return Shapes(
+        image_tokens=built.image_tokens, image_size=built.image_size, operations=cost.operations
+    )
+
+
 def training_cost(
     built: "BuiltModel", learning_rate: Mapping[str, float], engine: "EngineConfig"
 ) -> TrainingCost:

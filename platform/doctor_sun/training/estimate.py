@@ -4,7 +4,6 @@ From the real model without weights and the lengths of the real rows: parameters
 memory of a process at each ZeRO stage, tokens, operations, hours and price.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -120,26 +119,13 @@ def estimate(config: "StageConfig") -> dict[str, Any]:
         InputError: a model's configuration or the data is missing, or no row matches.
     """
     from doctor_sun.cluster import connect
-    from doctor_sun.training.prepare import choose_rows, encode_data, hold_out
+    from doctor_sun.training.prepare import plan_rows
 
     built = build_shapes(config.model)
     cost = training_cost(built, config.learning_rate, config.engine)
-    steps = math.ceil(config.samples / config.global_batch)
     with connect(config.address):
-        encoding = {
-            "llm": config.model.llm,
-            "image_tokens": built.image_tokens,
-            "max_length": config.max_length,
-        }
-        encoded = encode_data(
-            config.data_folder(), config.mixture, config.stage, encoding, "image_keys"
-        )
-    index = encoded.index
-    if config.validation.rows:
-        index, _ = hold_out(index, config.mixture, config.validation.rows, config.seed)
-    order, realised = choose_rows(
-        index, config.mixture, config.cut, steps, config.length_window, config.seed
-    )
+        plan = plan_rows(config, built.image_tokens, pictures="image_keys")
+    order = plan.order
     read = totals(order, config.cut, config.workers)
     memory = memory_table(cost, read, config)
     operations = cost.operations.of(read.tokens, read.squared_tokens, read.labels, read.images)
@@ -149,9 +135,9 @@ def estimate(config: "StageConfig") -> dict[str, Any]:
     figures = {
         "modules": dict(cost.modules),
         "memory_gib": memory,
-        "steps": steps,
+        "steps": config.steps,
         "rows": read.rows,
-        "rows_that_do_not_fit": encoded.misfits.num_rows,
+        "rows_that_do_not_fit": plan.encoded.misfits.num_rows,
         "tokens": read.tokens,
         "padding_share": 1 - read.tokens / read.padded_tokens,
         "images": read.images,
@@ -162,7 +148,7 @@ def estimate(config: "StageConfig") -> dict[str, Any]:
         "price": price,
     }
     lengths = order["tokens"].to_numpy()
-    print("\n".join(_lines(config, figures, realised, lengths)), flush=True)
+    print("\n".join(_lines(config, figures, plan.realised, lengths)), flush=True)
     return figures
 
 

@@ -6,7 +6,7 @@ Ray Data reads and tokenises; a row that cannot fit goes to the stage's ledger w
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,9 @@ from doctor_sun.errors import InputError
 from doctor_sun.records import IMAGE_PLACEHOLDER
 from doctor_sun.training.micro_batches import Cut
 from doctor_sun.training.mixture import MixtureItem, group_by_length, select
+
+if TYPE_CHECKING:
+    from doctor_sun.training.stage import StageConfig
 
 INDEX_COLUMNS = ["id", "domain", "language", "task", "source"]
 LENGTHS = ["tokens", "label_tokens", "pictures"]
@@ -66,13 +69,6 @@ def _tokenizer(llm: str) -> Any:
     from doctor_sun.models.chat_template import load_tokenizer
 
     return load_tokenizer(llm)
-
-
-@lru_cache(maxsize=1)
-def _processor(image_size: int, square_padding: bool) -> Any:
-    from doctor_sun.models.image_transform import build_image_processor
-
-    return build_image_processor(image_size, square_padding)
 
 
 def pictures_column(names: Collection[str]) -> str:
@@ -138,38 +134,6 @@ def place_rows(batch: pa.Table, order: pa.Table) -> pa.Table:
     taken = batch.take(pa.array(by_id[at[found]]))
     taken = taken.append_column("kind", pa.array(kinds(taken), pa.string()))
     return taken.append_column("position", pa.array(positions[found], pa.int64()))
-
-
-def decode_images(batch: pa.Table, image_size: int, square_padding: bool) -> pa.Table:
-    """Replace encoded images by uint8 pixels, [3, size, size] flattened to bytes."""
-    pixels: list[list[bytes]] = [[] for _ in range(batch.num_rows)]
-    if image_size:  # a text stage need not import what decodes
-        from doctor_sun.models.image_transform import decode_image, to_uint8
-
-        processor = _processor(image_size, square_padding)
-        for row, images in enumerate(batch["images"].to_pylist()):
-            if images:
-                decoded = to_uint8(processor, [decode_image(image) for image in images])
-                pixels[row] = [image.tobytes() for image in decoded]
-    table = batch.drop_columns(["images"])
-    return table.append_column("pixels", pa.array(pixels, pa.list_(pa.binary())))
-
-
-def rows_of_rank(
-    batch: pa.Table, micro_batches: NDArray[np.int32], rank: int, world: int
-) -> pa.Table:
-    """The rows of a batch that a rank trains on, and in which of its forward passes (`pass`).
-
-    Args:
-        batch: rows with their position in the stage's order.
-        micro_batches: [rows of the stage] the micro-batch of each, as `Cut` numbers them.
-        rank: of this process.
-        world: ranks.
-    """
-    numbers = micro_batches[batch["position"].to_numpy()]
-    own = numbers % world == rank
-    kept = batch.filter(pa.array(own))
-    return kept.append_column("pass", pa.array(numbers[own] // world, pa.int32()))
 
 
 @dataclass(kw_only=True)
@@ -254,27 +218,63 @@ def with_lengths(rows: pa.Table, index: pa.Table) -> pa.Table:
     return table.append_column("kind", pa.array(kinds(found), pa.string()))
 
 
-def prepare_rows(
-    encoded: EncodedRows, order: pa.Table, held_out: pa.Table | None, realised: dict[str, int]
-) -> PreparedRows:
-    """Put the tokenised rows into the stage's order.
+@dataclass(kw_only=True)
+class Plan:
+    """Which rows a stage reads, before any of them is moved."""
+
+    encoded: EncodedRows
+
+    order: pa.Table
+    """Of `choose_rows`."""
+
+    held_out: pa.Table | None
+    """Of `hold_out`; none validates on nothing."""
+
+    realised: dict[str, int]
+    """Rows by item of the mixture."""
+
+
+def plan_rows(config: "StageConfig", image_tokens: int, pictures: str) -> Plan:
+    """Tokenise a stage's data, and choose and order its rows.
 
     Args:
-        encoded: of `encode_data`, with pictures.
-        order: of `choose_rows`.
-        held_out: of `hold_out`; none validates on nothing.
-        realised: rows by item of the mixture.
+        config: of the stage.
+        image_tokens: that an image takes.
+        pictures: `images`, or `image_keys` where no picture will be looked at.
+
+    Raises:
+        InputError: no row matches the mixture, or none fits.
     """
+    encoding = {
+        "llm": config.model.llm,
+        "image_tokens": image_tokens,
+        "max_length": config.max_length,
+    }
+    data, mixture, seed = config.data_folder(), config.mixture, config.seed
+    encoded = encode_data(data, mixture, config.stage, encoding, pictures)
+    index, held_out = encoded.index, None
+    if config.validation.rows:
+        index, held_out = hold_out(index, mixture, config.validation.rows, seed)
+    order, realised = choose_rows(
+        index, mixture, config.cut, config.steps, config.length_window, seed
+    )
+    return Plan(encoded=encoded, order=order, held_out=held_out, realised=realised)
+
+
+def prepare_rows(plan: Plan) -> PreparedRows:
+    """Put the tokenised rows, read with their pictures, into the stage's order."""
+    columns = (plan.order[name].to_pylist() for name in ("kind", "tokens"))
     by_kind: dict[str, dict[str, int]] = {}
-    for kind, tokens in zip(order["kind"].to_pylist(), order["tokens"].to_pylist(), strict=True):
+    for kind, tokens in zip(*columns, strict=True):
         counted = by_kind.setdefault(kind, {"rows": 0, "tokens": 0})
         counted["rows"] += 1
         counted["tokens"] += tokens
+    rows, held_out = plan.encoded.rows, plan.held_out
     return PreparedRows(
-        train=_in_order(encoded.rows, order),
-        validation=None if held_out is None else _in_order(encoded.rows, held_out),
-        misfits=encoded.misfits,
-        realised=realised,
+        train=_in_order(rows, plan.order),
+        validation=None if held_out is None else _in_order(rows, held_out),
+        misfits=plan.encoded.misfits,
+        realised=plan.realised,
         by_kind=dict(sorted(by_kind.items())),
     )
 

@@ -21,7 +21,6 @@ from doctor_sun.models.build import ModelConfig
 from doctor_sun.runs import Step
 from doctor_sun.training.accelerators import AcceleratorConfig
 from doctor_sun.training.checkpoint import RESHARDING
-from doctor_sun.training.cost import Linear
 from doctor_sun.training.engine import EngineConfig
 from doctor_sun.training.micro_batches import Cut
 from doctor_sun.training.mixture import MixtureItem
@@ -29,6 +28,7 @@ from doctor_sun.training.trackers import TrackingConfig
 from doctor_sun.training.validation import SAMPLES, VALIDATION_LOSS, ValidationConfig
 
 if TYPE_CHECKING:
+    from doctor_sun.training.cost import Shapes
     from doctor_sun.training.prepare import PreparedRows
 
 TEXT_STAGES = ("medical", "hybrid")
@@ -155,6 +155,11 @@ class StageConfig(JobConfig):
             raise InputError(f"stage '{self.stage}' reads images: it needs model.vision")
 
     @property
+    def steps(self) -> int:
+        """Optimizer steps of the stage."""
+        return math.ceil(self.samples / self.global_batch)
+
+    @property
     def cut(self) -> Cut:
         """Which rows meet in one forward pass."""
         return Cut(
@@ -203,26 +208,6 @@ def _is_path(name: str) -> bool:
     return Path(name).exists() or name.startswith((".", "/")) or name.count("/") > 1
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shapes:
-    """What is known of a model before its weights are read."""
-
-    image_tokens: int  # that an image takes; 0 without a tower
-    image_size: int  # side of the square the tower reads
-    operations: Linear  # floating-point operations of training it
-
-
-def shapes_of(config: StageConfig) -> Shapes:
-    """Build the stage's model without weights and look at it."""
-    from doctor_sun.training.cost import build_shapes, training_cost
-
-    built = build_shapes(config.model)
-    cost = training_cost(built, config.learning_rate, config.engine)
-    return Shapes(
-        image_tokens=built.image_tokens, image_size=built.image_size, operations=cost.operations
-    )
-
-
 def save_trained(config: StageConfig, checkpoint: str, folder: str) -> None:
     """Consolidate the sharded checkpoint and write the stage's model folder."""
     from doctor_sun.models.build import build_model, save_model
@@ -238,9 +223,7 @@ def save_trained(config: StageConfig, checkpoint: str, folder: str) -> None:
     save_model(built, Path(folder), llm_trained="llm" in config.learning_rate)
 
 
-def fit(
-    config: StageConfig, prepared: "PreparedRows", total_steps: int, step: Step, shapes: Shapes
-) -> Any:
+def fit(config: StageConfig, prepared: "PreparedRows", step: Step, shapes: "Shapes") -> Any:
     """Run Ray Train until the last step; returns its result.
 
     Raises:
@@ -276,7 +259,7 @@ def fit(
     timing = ("checkpoint_every", "report_every", "largest_jump", "seed")
     worker = WorkerConfig(
         name=config.stage,
-        total_steps=total_steps,
+        total_steps=config.steps,
         kinds=prepared.kinds,
         threads=max(1, int(config.cpus_per_worker)),
         folder=folder,
@@ -313,7 +296,7 @@ def fit(
                 Progress(
                     name=config.stage,
                     folder=folder,
-                    total_steps=total_steps,
+                    total_steps=config.steps,
                     global_batch=config.global_batch,
                     operations=shapes.operations,
                     tracking=config.tracking,
@@ -345,30 +328,6 @@ def chosen(result: Any, keep: str) -> str:
     return min(result.best_checkpoints, key=lambda pair: pair[1][VALIDATION_LOSS])[0].path
 
 
-def prepare(config: StageConfig, image_tokens: int, total_steps: int) -> "PreparedRows":
-    """The rows of the stage in their order, and those it is measured on.
-
-    Raises:
-        InputError: no row matches the mixture, or none fits.
-    """
-    from doctor_sun.training.prepare import choose_rows, encode_data, hold_out, prepare_rows
-
-    encoding = {
-        "llm": config.model.llm,
-        "image_tokens": image_tokens,
-        "max_length": config.max_length,
-    }
-    mixture = config.mixture
-    encoded = encode_data(config.data_folder(), mixture, config.stage, encoding, "images")
-    index, held_out = encoded.index, None
-    if config.validation.rows:
-        index, held_out = hold_out(index, mixture, config.validation.rows, config.seed)
-    order, realised = choose_rows(
-        index, mixture, config.cut, total_steps, config.length_window, config.seed
-    )
-    return prepare_rows(encoded, order, held_out, realised)
-
-
 def run(config: StageConfig) -> dict[str, Any]:
     """Train the stage, unless a finished run of the same inputs and configuration exists."""
     if config.estimate:
@@ -381,23 +340,24 @@ def run(config: StageConfig) -> dict[str, Any]:
     config = replace(config, model=config.located_model())
     import pyarrow.parquet as pq
 
-    from doctor_sun.training.prepare import ledger_of
+    from doctor_sun.training.cost import shapes_of
+    from doctor_sun.training.prepare import ledger_of, plan_rows, prepare_rows
     from doctor_sun.training.progress import METRICS, read_metrics
     from doctor_sun.training.report import training_page
     from doctor_sun.training.validation import read_samples
 
-    total_steps = math.ceil(config.samples / config.global_batch)
     with connect(config.address):
-        shapes: Shapes = ray.get(ray.remote(num_cpus=1)(shapes_of).remote(config))
+        looked_at = (config.model, config.learning_rate, config.engine)
+        shapes: Shapes = ray.get(ray.remote(num_cpus=1)(shapes_of).remote(*looked_at))
         step.say("reading and tokenising the data")
-        prepared = prepare(config, shapes.image_tokens, total_steps)
+        prepared = prepare_rows(plan_rows(config, shapes.image_tokens, pictures="images"))
         order, ledger = prepared.train.order, ledger_of(prepared.misfits, config.stage)
         for name, table in (("order", order), ("ledger", ledger)):
             (step.folder / name).mkdir(exist_ok=True)
             with (step.folder / name / f"{config.stage}.parquet").open("wb") as stream:
                 pq.write_table(table, stream)
-        step.say(f"{order.num_rows} rows, {total_steps} steps: {prepared.realised}")
-        result = fit(config, prepared, total_steps, step, shapes)
+        step.say(f"{order.num_rows} rows, {config.steps} steps: {prepared.realised}")
+        result = fit(config, prepared, step, shapes)
         save = ray.remote(num_cpus=1)(save_trained)
         ray.get(save.remote(config, chosen(result, config.keep), str(step.folder / "model")))
     metrics = read_metrics(step.folder)
@@ -413,7 +373,7 @@ def run(config: StageConfig) -> dict[str, Any]:
             "does_not_fit": ledger.num_rows,
             "by_mixture": prepared.realised,
             "by_kind": prepared.by_kind,
-            "steps": total_steps,
+            "steps": config.steps,
         },
         figures={
             "first_loss": metrics[0]["loss"],
