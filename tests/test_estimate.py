@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LlamaConfig
 
+from doctor_sun.errors import InputError
 from doctor_sun.models.build import ModelConfig, build_model
 from doctor_sun.models.low_rank import LowRankConfig
 from doctor_sun.training.accelerators import ACCELERATORS, AcceleratorConfig, accelerator_of
@@ -82,6 +83,15 @@ def test_a_token_costs_what_the_field_counts(
     trained = sum(trained for trained, _ in cost.modules.values())
     set_trainable(built.model, dict.fromkeys(modules, 1.0))
     assert trained == sum(p.numel() for p in built.model.parameters() if p.requires_grad)
+
+
+def test_a_weight_that_has_no_part_in_the_loss_is_refused(folder: Path) -> None:
+    built = build_shapes(ModelConfig(llm=str(folder / "llm"), vision=str(folder / "clip")))
+    assert built.model.vision is not None
+    dead = torch.nn.Parameter(torch.empty(2, device="meta"))
+    built.model.vision.blocks[0].mlp.c_fc.register_parameter("lora_A", dead)
+    with pytest.raises(InputError, match=r"1 tensors .* the first is 'vision\..*lora_A'"):
+        training_cost(built, {"projector": 1.0, "vision": 1.0}, EngineConfig())
 
 
 def test_what_is_kept_for_the_backward_pass_is_what_pytorch_keeps(folder: Path) -> None:

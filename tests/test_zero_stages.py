@@ -14,6 +14,7 @@ from tests.tiny_models import build_clip, build_llm
 STEPS = 20
 GLOBAL_BATCH = 8
 TOLERANCE = 2e-4  # fp32; the stages reduce gradients in different orders
+HALF_TOLERANCE = 3e-2  # bf16 against fp32
 
 
 Row = tuple[list[int], list[int], torch.Tensor | None]
@@ -141,7 +142,7 @@ def train(rank: int, world: int, setting: Setting, folder: str, name: str) -> di
         "answers": answer(engine, [prompt], end, pad, most_tokens=4 + 4 * rank),
         "resident": sum(p.data.numel() for p in built.model.parameters() if p.requires_grad),
         "frozen_moved": any(
-            not torch.equal(p, frozen[n])
+            not torch.equal(p, frozen[n].to(p.dtype))
             for n, p in built.model.named_parameters()
             if n in frozen and p.numel()  # stage 3 keeps no parameter whole
         ),
@@ -160,6 +161,10 @@ SETTINGS = {
     "checkpointing": Setting(engine={"gradient_checkpointing": True}),
     "checkpointing, packed, stage 3": Setting(
         passes=(3, 1), packed=True, engine={"zero_stage": 3, "gradient_checkpointing": True}
+    ),
+    "bf16": Setting(engine={"precision": "bf16"}),
+    "bf16, packed, stage 3": Setting(
+        passes=(3, 1), packed=True, engine={"precision": "bf16", "zero_stage": 3}
     ),
     "offload": Setting(engine={"offload_optimizer": True}),
     "offload, one pass": Setting(passes=(4,), engine={"offload_optimizer": True}),
@@ -206,10 +211,12 @@ def test_sharding_passes_and_packing_leave_the_losses_as_they_are(
     found: dict[str, dict[str, Any]], name: str
 ) -> None:
     alone, losses = (torch.tensor(found[setting]["losses"]) for setting in ("alone", name))
-    torch.testing.assert_close(losses, alone, atol=TOLERANCE, rtol=0)
+    half = "precision" in SETTINGS[name].engine
+    tolerance = HALF_TOLERANCE if half else TOLERANCE
+    torch.testing.assert_close(losses, alone, atol=tolerance, rtol=0)
     assert losses[-1] < 0.5 * losses[0]
-    assert found[name]["validation"] == pytest.approx(found["alone"]["validation"], abs=TOLERANCE)
-    assert found[name]["answers"] == found["alone"]["answers"]
+    assert found[name]["validation"] == pytest.approx(found["alone"]["validation"], abs=tolerance)
+    assert half or found[name]["answers"] == found["alone"]["answers"]
     assert not found[name]["frozen_moved"]
 
 

@@ -76,7 +76,7 @@ class MultimodalModel(nn.Module):
         """Images [I, 3, size, size] -> projected patches [I, P, H]."""
         if self.vision is None or self.projector is None:
             raise ValueError("a text-only model reads no images")
-        features = self.vision(pixel_values)
+        features = self.vision(pixel_values.to(self.vision.dtype))
         if self.checkpoint_projector:
             return checkpoint(self.projector, features, use_reentrant=False)
         return self.projector(features)

@@ -86,6 +86,11 @@ class VisionTower(nn.Module):
         """The transformer blocks that are kept."""
         return self.visual.transformer.resblocks
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the weights, in which images are to come."""
+        return self.visual.conv1.weight.dtype
+
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Patch tokens [batch, patches, width] of normalised images [batch, 3, size, size]."""
         found = self.visual.forward_intermediates(

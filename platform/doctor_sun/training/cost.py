@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from doctor_sun.errors import InputError
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
     from doctor_sun.models.build import BuiltModel, ModelConfig
+    from doctor_sun.models.multimodal import MultimodalModel
     from doctor_sun.training.engine import EngineConfig
 
 SHORT, LONG = 256, 512  # tokens of the two runs that tell a linear from a quadratic part
@@ -100,6 +103,9 @@ def training_cost(
         built: of `build_shapes`.
         learning_rate: of each module that trains.
         engine: precision, and whether activations are computed again.
+
+    Raises:
+        InputError: a weight is to train but has no part in the loss.
     """
     import torch
 
@@ -116,6 +122,7 @@ def training_cost(
     dtype = torch.bfloat16 if engine.precision == "bf16" else torch.float32
     model.to(dtype)
     whole = _passes(built, dtype)
+    _refuse_dead(model)
     kept, of_blocks = whole[1], Linear()
     if engine.gradient_checkpointing:
         model.checkpoint_activations()
@@ -126,6 +133,21 @@ def training_cost(
     return TrainingCost(
         operations=whole[0], activations=kept, block_activations=of_blocks, modules=modules
     )
+
+
+def _refuse_dead(model: "MultimodalModel") -> None:
+    """Refuse trained weights that the backward pass has not reached (embeddings are not run)."""
+    embeddings = model.llm.get_input_embeddings().weight
+    dead = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and parameter.grad is None and parameter is not embeddings
+    ]
+    if dead:
+        raise InputError(
+            f"{len(dead)} tensors are to train but have no part in the loss, the first is "
+            f"'{dead[0]}'"
+        )
 
 
 def _parameters(module: "nn.Module") -> tuple[int, int]:
