@@ -10,6 +10,7 @@ import io
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -53,7 +54,7 @@ class _Parser(ArgumentParser):
         """The arguments, `true` behind each switch that is given without a value."""
         switches = {f"--{a.dest}" for a in self._actions if getattr(a, "_typehint", None) is bool}
         found: list[str] = []
-        for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+        for argument, following in zip_longest(arguments, arguments[1:], fillvalue="--"):
             found.append(argument)
             if argument in switches and following.startswith("--"):
                 found.append("true")
