@@ -9,6 +9,8 @@ import sys
 
 RAY_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # else each report waits for a two-second poll
+    # After a worker's death the others are asked to leave their process group, which is broken.
+    "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "5",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # a worker's line would appear twice
     # Bars on a terminal; in a log file they would be hundreds of lines.
     "RAY_DATA_DISABLE_PROGRESS_BARS": "0" if sys.stdout.isatty() else "1",
