@@ -15,7 +15,7 @@ from doctor_sun.errors import InputError
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from doctor_sun.models.build import BuiltModel, ModelConfig
     from doctor_sun.models.multimodal import MultimodalModel
@@ -109,16 +109,12 @@ def training_cost(
     """
     import torch
 
-    from doctor_sun.training.engine import set_trainable
+    from doctor_sun.training.engine import parameter_counts, set_trainable
 
     model = built.model
     set_trainable(model, dict(learning_rate))
     model.train()
-    modules = {
-        name: _parameters(module)
-        for name in ("vision", "projector", "llm")
-        if (module := getattr(model, name)) is not None
-    }
+    modules = parameter_counts(model)
     dtype = torch.bfloat16 if engine.precision == "bf16" else torch.float32
     model.to(dtype)
     whole = _passes(built, dtype)
@@ -148,14 +144,6 @@ def _refuse_dead(model: "MultimodalModel") -> None:
             f"{len(dead)} tensors are to train but have no part in the loss, the first is "
             f"'{dead[0]}'"
         )
-
-
-def _parameters(module: "nn.Module") -> tuple[int, int]:
-    """Trained and frozen parameters."""
-    counts = {True: 0, False: 0}
-    for parameter in module.parameters():
-        counts[parameter.requires_grad] += parameter.numel()
-    return counts[True], counts[False]
 
 
 def _passes(built: "BuiltModel", dtype: "torch.dtype") -> tuple[Linear, Linear]:

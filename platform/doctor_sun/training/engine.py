@@ -1,6 +1,7 @@
 """The DeepSpeed engine: how it is configured, started and consolidated."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -140,16 +141,23 @@ def set_trainable(model: "MultimodalModel", learning_rate: dict[str, float]) -> 
             tensor.requires_grad_(name != "vision" or ".lora_" in parameter)
 
 
-def trainable_table(model: "MultimodalModel") -> str:
-    """Trainable and frozen parameters of each module, one line a module."""
-    lines = [f"{'module':<10} {'trainable':>14} {'frozen':>14}"]
+def parameter_counts(model: "MultimodalModel") -> dict[str, tuple[int, int]]:
+    """Trainable and frozen parameters of each module."""
+    found = {}
     for name in ("vision", "projector", "llm"):
         module: nn.Module | None = getattr(model, name)
         if module is not None:
             counts = {True: 0, False: 0}
             for parameter in module.parameters():
                 counts[parameter.requires_grad] += parameter.numel()
-            lines.append(f"{name:<10} {counts[True]:>14,} {counts[False]:>14,}")
+            found[name] = counts[True], counts[False]
+    return found
+
+
+def trainable_table(counts: Mapping[str, tuple[int, int]]) -> str:
+    """The counts of `parameter_counts`, one line a module."""
+    lines = [f"{'module':<10} {'trainable':>14} {'frozen':>14}"]
+    lines += [f"{name:<10} {own[0]:>14,} {own[1]:>14,}" for name, own in counts.items()]
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from doctor_sun.training.accelerators import ACCELERATORS, GIB
 from doctor_sun.training.cost import TrainingCost, build_shapes, training_cost
-from doctor_sun.training.engine import bucket
+from doctor_sun.training.engine import bucket, trainable_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -175,12 +175,7 @@ def _lines(
     """The estimate in words and tables."""
     choice, name = config.accelerator, config.accelerator.name
     limit = ACCELERATORS[name].memory / GIB
-    lines = [f"stage '{config.stage}', nothing is trained", ""]
-    lines.append(f"{'module':<12}{'trainable':>16}{'frozen':>16}")
-    lines += [
-        f"{module:<12}{trained:>16,}{frozen:>16,}"
-        for module, (trained, frozen) in figures["modules"].items()
-    ]
+    lines = [f"stage '{config.stage}', nothing is trained", "", trainable_table(figures["modules"])]
     lines += ["", f"GiB of each of {config.workers} processes ({config.engine.precision}):"]
     names = list(figures["memory_gib"][0])
     lines.append(f"{'ZeRO stage':<12}" + "".join(f"{part:>13}" for part in names))

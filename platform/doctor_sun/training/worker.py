@@ -17,11 +17,12 @@ from ray.train import Checkpoint
 from doctor_sun.errors import InputError
 from doctor_sun.models.build import BuiltModel, ModelConfig, build_model
 from doctor_sun.training import checkpoint
-from doctor_sun.training.accelerators import accelerator_of
+from doctor_sun.training.accelerators import GIB, accelerator_of
 from doctor_sun.training.batches import make_batch, passes, read_steps
 from doctor_sun.training.engine import (
     EngineConfig,
     initialize,
+    parameter_counts,
     set_trainable,
     start_collectives,
     trainable_table,
@@ -29,8 +30,6 @@ from doctor_sun.training.engine import (
 from doctor_sun.training.loop import Diverged, StepResult, train_steps
 from doctor_sun.training.micro_batches import Cut
 from doctor_sun.training.validation import HeldOut, ValidationConfig
-
-GIB = 1 << 30
 
 
 @dataclass(kw_only=True)
@@ -96,7 +95,7 @@ def train_worker(config: WorkerConfig) -> None:
     built = build_model(config.model)
     set_trainable(built.model, config.learning_rate)
     if rank == 0:
-        print(trainable_table(built.model), flush=True)
+        print(trainable_table(parameter_counts(built.model)), flush=True)
     engine, done = start_engine(built, config, world)
     engine.train()
     pending: list[StepResult] = []
