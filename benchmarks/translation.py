@@ -28,17 +28,17 @@ import pyarrow.parquet as pq
 from pydantic import SecretStr
 from upath import UPath
 
+from doctor_sun.asking.answers import AnswerIndex
+from doctor_sun.asking.asker import endpoint_asker
+from doctor_sun.asking.budget import BudgetConfig
+from doctor_sun.asking.chat_client import EndpointConfig
 from doctor_sun.cluster import connect
-from doctor_sun.data.translation.answers import AnswerIndex
 from doctor_sun.data.translation.asking import (
     Work,
     ask_missing,
-    endpoint_asker,
     missing_works,
     request_keys,
 )
-from doctor_sun.data.translation.budget import BudgetConfig
-from doctor_sun.data.translation.chat_client import EndpointConfig
 from doctor_sun.data.translation.fluency import JudgeConfig
 from doctor_sun.data.translation.glossary import Glossary
 from doctor_sun.data.translation.outcomes import Translator

@@ -15,14 +15,14 @@ import pytest
 from pydantic import SecretStr
 from upath import UPath
 
-from doctor_sun.data.translation.answers import (
+from doctor_sun.asking.answers import (
     KEY_TYPE,
     AnswerIndex,
     Segment,
     answer_key,
     segment_places,
 )
-from doctor_sun.data.translation.chat_client import (
+from doctor_sun.asking.chat_client import (
     Answer,
     ChatClient,
     EndpointConfig,

@@ -15,10 +15,10 @@ import pytest
 import ray
 from upath import UPath
 
+from doctor_sun.asking.budget import BudgetConfig
+from doctor_sun.asking.chat_client import EndpointConfig
 from doctor_sun.data.ledger import ledger_table
 from doctor_sun.data.review import Queue
-from doctor_sun.data.translation.budget import BudgetConfig
-from doctor_sun.data.translation.chat_client import EndpointConfig
 from doctor_sun.data.translation.job import TranslateConfig, run
 from doctor_sun.data.translation.outcomes import in_share
 from doctor_sun.data.translation.prompts import ModelConfig

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from doctor_sun.data.translation.chat_client import Answer
+from doctor_sun.asking.chat_client import Answer
 from doctor_sun.data.translation.fluency import Scores, said_scores
 from doctor_sun.data.translation.glossary import Glossary, missing_terms, read_glossary
 from doctor_sun.data.translation.preservation import (

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from doctor_sun.data.translation.chat_client import Answer
+from doctor_sun.asking.chat_client import Answer
 from doctor_sun.data.translation.prompts import ModelConfig, Request, json_object, request
 
 JUDGE = """\

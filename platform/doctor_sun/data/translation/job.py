@@ -22,23 +22,22 @@ from numpy.typing import NDArray
 from pydantic import SecretStr
 from upath import UPath
 
+from doctor_sun.asking.answers import AnswerIndex, Keys
+from doctor_sun.asking.asker import Ask, endpoint_asker
+from doctor_sun.asking.budget import BudgetConfig, cost, open_purse
+from doctor_sun.asking.chat_client import EndpointConfig
 from doctor_sun.cluster import connect
 from doctor_sun.config import JobConfig
 from doctor_sun.data.review import DECISIONS, QUEUE, read_decisions, write_private
 from doctor_sun.data.rows import tables
-from doctor_sun.data.translation.answers import AnswerIndex, Keys
 from doctor_sun.data.translation.asking import (
-    Ask,
     Build,
     Work,
     ask_missing,
-    endpoint_asker,
     in_tasks,
     missing_works,
     request_keys,
 )
-from doctor_sun.data.translation.budget import BudgetConfig, cost, open_purse
-from doctor_sun.data.translation.chat_client import EndpointConfig
 from doctor_sun.data.translation.fluency import JudgeConfig
 from doctor_sun.data.translation.glossary import read_glossary
 from doctor_sun.data.translation.local_model import LocalModelConfig, local_asker

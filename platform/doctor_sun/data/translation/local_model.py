@@ -9,9 +9,9 @@ import pyarrow as pa
 import ray.data
 from upath import UPath
 
-from doctor_sun.data.translation.answers import Segment
-from doctor_sun.data.translation.asking import DONE, Ask
-from doctor_sun.data.translation.chat_client import Answer
+from doctor_sun.asking.answers import Segment
+from doctor_sun.asking.asker import DONE, Ask
+from doctor_sun.asking.chat_client import Answer
 from doctor_sun.errors import InputError
 from doctor_sun.vllm_engine import GIB, EngineConfig, engine_environment
 

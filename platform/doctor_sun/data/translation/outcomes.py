@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow as pa
 from upath import UPath
 
+from doctor_sun.asking.chat_client import Answer
 from doctor_sun.data.ledger import SCHEMA as LEDGER
 from doctor_sun.data.review import Decision, write_private
 from doctor_sun.data.rows import Row, evidence_text
 from doctor_sun.data.translation.asking import Work
-from doctor_sun.data.translation.chat_client import Answer
 from doctor_sun.data.translation.fluency import (
     JUDGE,
     JudgeConfig,

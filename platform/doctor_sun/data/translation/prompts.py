@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from doctor_sun.data.translation.answers import answer_key
-from doctor_sun.data.translation.chat_client import Answer
+from doctor_sun.asking.answers import answer_key
+from doctor_sun.asking.chat_client import Answer
 from doctor_sun.records import sha256
 
 TRANSLATE = """\

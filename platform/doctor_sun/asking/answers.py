@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from upath import UPath
 
-from doctor_sun.data.translation.chat_client import Answer
+from doctor_sun.asking.chat_client import Answer
 from doctor_sun.errors import InputError
 from doctor_sun.records import sha256
 

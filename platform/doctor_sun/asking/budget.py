@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 
-from doctor_sun.data.translation.chat_client import Answer
+from doctor_sun.asking.chat_client import Answer
 
 LUMP = 16  # requests' worth that an actor draws at a time, while there is plenty
 
