@@ -5,6 +5,7 @@ not need: with an explicit KV cache and no compilation vLLM skips its profiling 
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -55,22 +56,41 @@ class EngineConfig:
 
 
 def engine_arguments(config: EngineConfig, folder: Path) -> dict[str, Any]:
-    """vLLM's engine arguments for a model folder, its path left out."""
+    """vLLM's engine arguments for a model folder (language model, or with images), without path."""
     described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    limit = described["text_config"].get("max_position_embeddings", config.max_model_len)
+    text = described.get("text_config", described)
+    limit = text.get("max_position_embeddings", config.max_model_len)
     arguments: dict[str, Any] = {
         "dtype": config.dtype,
         "max_model_len": min(config.max_model_len, limit),
         "max_num_seqs": config.max_num_seqs,
-        "limit_mm_per_prompt": {"image": config.images_per_prompt, "video": 0},
         "enforce_eager": config.eager,
         "tensor_parallel_size": max(1, config.gpus),
         "use_tqdm_on_load": False,
         "disable_log_stats": True,
     }
+    if takes_images(described):
+        arguments["limit_mm_per_prompt"] = {"image": config.images_per_prompt, "video": 0}
     if config.kv_cache_gib is not None:
         arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * GIB)
     return arguments
+
+
+def takes_images(described: Mapping[str, Any]) -> bool:
+    """Whether a model's `config.json` has a vision tower."""
+    return "vision_config" in described
+
+
+def model_path(location: str, named: str) -> Path:
+    """The absolute path of a folder that holds a model of transformers.
+
+    Raises:
+        InputError: it does not; the message begins with what `named` it.
+    """
+    folder = Path(location).expanduser().absolute()
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{named}: {location} holds no model (no config.json)")
+    return folder
 
 
 def engine_environment(config: EngineConfig) -> dict[str, str]:

@@ -19,8 +19,8 @@ from upath import UPath
 from doctor_sun.asking.answers import KEY_TYPE, AnswerIndex, Keys, Places
 from doctor_sun.asking.asker import ASKS, Ask, follow
 from doctor_sun.asking.chat_client import Answer
+from doctor_sun.asking.requests import Request
 from doctor_sun.data.rows import Row, tables
-from doctor_sun.data.translation.prompts import Request
 
 MOST_IN_BATCH = 2048
 LEAST_IN_BATCH = 16

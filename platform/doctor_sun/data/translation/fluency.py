@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from doctor_sun.asking.chat_client import Answer
-from doctor_sun.data.translation.prompts import ModelConfig, Request, json_object, request
+from doctor_sun.asking.requests import Request
+from doctor_sun.data.translation.prompts import ModelConfig, json_object, request
 
 JUDGE = """\
 You check translations of medical texts from English into Chinese.

@@ -26,6 +26,7 @@ from doctor_sun.asking.answers import AnswerIndex, Keys
 from doctor_sun.asking.asker import Ask, endpoint_asker
 from doctor_sun.asking.budget import BudgetConfig, cost, open_purse
 from doctor_sun.asking.chat_client import EndpointConfig
+from doctor_sun.asking.engine import engine_asker
 from doctor_sun.cluster import connect
 from doctor_sun.config import JobConfig
 from doctor_sun.data.review import DECISIONS, QUEUE, read_decisions, write_private
@@ -40,7 +41,7 @@ from doctor_sun.data.translation.asking import (
 )
 from doctor_sun.data.translation.fluency import JudgeConfig
 from doctor_sun.data.translation.glossary import read_glossary
-from doctor_sun.data.translation.local_model import LocalModelConfig, local_asker
+from doctor_sun.data.translation.local_model import LocalModelConfig
 from doctor_sun.data.translation.outcomes import STEP, Translator, queue_part, write_part
 from doctor_sun.data.translation.preservation import PreservationConfig
 from doctor_sun.data.translation.prompts import ModelConfig
@@ -48,6 +49,7 @@ from doctor_sun.data.translation.report import translation_page
 from doctor_sun.errors import InputError
 from doctor_sun.records import Domain
 from doctor_sun.runs import Step
+from doctor_sun.vllm_engine import model_path
 
 ANSWERS = "answers"
 KEPT = (ANSWERS, "review")  # paid for, decided by people: outlives a change of configuration
@@ -229,7 +231,9 @@ def _ask(
 
 def _asker(config: TranslateConfig, answers: UPath, index: AnswerIndex) -> Ask:
     if config.local.folder:
-        return local_asker(config.local, answers)
+        folder = model_path(config.local.folder, "local.folder")
+        local = config.local
+        return engine_asker(folder, local.engine, answers, local.batch, local.replicas)
     spent = cost(index.prompt_tokens, index.completion_tokens, config.budget)
     key = SecretStr(os.environ[config.endpoint.key_variable])
     purse = open_purse(config.budget, spent)

@@ -10,6 +10,7 @@ import pyarrow as pa
 from upath import UPath
 
 from doctor_sun.asking.chat_client import Answer
+from doctor_sun.asking.requests import Request
 from doctor_sun.data.ledger import SCHEMA as LEDGER
 from doctor_sun.data.review import Decision, write_private
 from doctor_sun.data.rows import Row, evidence_text
@@ -26,7 +27,6 @@ from doctor_sun.data.translation.preservation import PreservationConfig, all_fin
 from doctor_sun.data.translation.prompts import (
     TRANSLATE,
     ModelConfig,
-    Request,
     prompt_hash,
     said_translations,
     translation_request,

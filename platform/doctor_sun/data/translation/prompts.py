@@ -8,6 +8,7 @@ from typing import Any
 
 from doctor_sun.asking.answers import answer_key
 from doctor_sun.asking.chat_client import Answer
+from doctor_sun.asking.requests import Request
 from doctor_sun.records import sha256
 
 TRANSLATE = """\
@@ -40,19 +41,6 @@ class ModelConfig:
 
     json_mode: bool = True
     """Ask the endpoint for a JSON object (`response_format`); off for one that does not know it."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """One thing to ask: the key of its answer, and the body to send."""
-
-    key: str
-    body: Mapping[str, Any]
-
-    @property
-    def most_prompt_tokens(self) -> int:
-        """No tokenizer makes more tokens than there are bytes; each message adds a few."""
-        return sum(len(m["content"].encode()) + 8 for m in self.body["messages"])
 
 
 def prompt_hash(prompt: str) -> str:
