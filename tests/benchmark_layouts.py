@@ -126,7 +126,7 @@ def medqa(folder: Path) -> int:
 
 
 def pubmedqa(folder: Path) -> int:
-    record = {"QUESTION": "Does mitral commissurotomy help?", "CONTEXTS": ["..."]}
+    record = {"QUESTION": "Does mitral commissurotomy help?", "CONTEXTS": ["We saw.", "We did."]}
     record |= {"LONG_ANSWER": "...", "final_decision": "yes"}
     _json(folder / "ori_pqal.json", {"11": record, "12": record, "13": record})
     _json(folder / "test_ground_truth.json", {"11": "yes", "13": "yes"})
@@ -166,6 +166,8 @@ def ceval(folder: Path) -> int:
 
 def bbh(folder: Path) -> int:
     text = f"{VIGNETTE}\nOptions:\n" + "\n".join(f"({name}) {text}" for name, text in MCQ.items())
+    (folder / "cot-prompts").mkdir(parents=True)
+    (folder / "cot-prompts" / "logic.txt").write_text("CANARY\n-----\nOne worked example.\n")
     examples = [{"input": text, "target": "(C)"}, {"input": "not True is", "target": "False"}]
     _json(folder / "bbh" / "logic.json", {"canary": "x", "examples": examples})
     return 2
@@ -173,7 +175,8 @@ def bbh(folder: Path) -> int:
 
 def mbpp(folder: Path) -> int:
     record = {"text": "Write a function to add two numbers.", "code": "def add(a, b): return a + b"}
-    records = [record | {"task_id": n, "test_list": []} for n in (2, 11, 510, 511)]
+    record |= {"test_list": ["assert add(1, 2) == 3", "assert add(0, 0) == 0"]}
+    records = [record | {"task_id": n, "test_setup_code": ""} for n in (2, 11, 510, 511)]
     _lines(folder / "mbpp.jsonl", records)
     return 2
 

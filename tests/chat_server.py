@@ -3,9 +3,10 @@
 
     python tests/chat_server.py --latency 0.1
 
-It translates word by word from a short list, scores whatever a judge is asked, and counts what it
-sees: requests by content, answers by content, the most requests at a time. `script` says what else
-happens: an error status, a page instead of JSON, a delay, a dropped connection.
+It translates word by word from a short list, scores whatever a judge is asked (or says what `says`
+makes of a request), and counts what it sees: requests by content, answers by content, the most
+requests at a time. `script` says what else happens: an error status, a page instead of JSON, a
+delay, a dropped connection.
 """
 
 import argparse
@@ -55,14 +56,18 @@ def translated(text: str) -> str:
     return words.replace(" ", "").replace(",", "，").replace("?", "？").replace(".", "。")
 
 
-def completion(request: Mapping[str, Any]) -> str:
-    """The body of a normal answer: scores for a judge's request, else a translation."""
+def translation(request: Mapping[str, Any]) -> str:
+    """What a translator says: scores for a judge's request, else the texts translated."""
     content = json.loads(request["messages"][-1]["content"])
     if "translation" in content:
         said: dict[str, Any] = {"fluency": 5, "adequacy": 5}
     else:
         said = {"segments": [translated(text) for text in content["segments"]]}
-    text = json.dumps(said, ensure_ascii=False)
+    return json.dumps(said, ensure_ascii=False)
+
+
+def completion(request: Mapping[str, Any], text: str) -> str:
+    """The body of an answer."""
     return json.dumps(
         {
             "id": "chatcmpl-0",
@@ -90,10 +95,16 @@ class ChatServer:
     """The server in a thread of its own: `with ChatServer() as server: server.url`."""
 
     def __init__(
-        self, script: Script | None = None, *, latency: float = 0.0, key: str = "", port: int = 0
+        self,
+        script: Script | None = None,
+        *,
+        says: Callable[[Mapping[str, Any]], str] = translation,
+        latency: float = 0.0,
+        key: str = "",
+        port: int = 0,
     ) -> None:
         self.script = script or (lambda content, before: None)
-        self.latency, self.key, self.port = latency, key, port
+        self.says, self.latency, self.key, self.port = says, latency, key, port
         self.asked: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.times: list[float] = []
@@ -165,6 +176,7 @@ class _Connection(asyncio.Protocol):
         server.times.append(time.monotonic())
         asked = json.loads(body)
         content = asked["messages"][-1]["content"]
+        content = content if isinstance(content, str) else json.dumps(content)
         before = server.asked[content]
         server.asked[content] += 1
         reply = server.script(content, before) or Reply()
@@ -187,7 +199,10 @@ class _Connection(asyncio.Protocol):
         self.write(reply, asked)
 
     def write(self, reply: Reply, asked: Any = None) -> None:
-        body = (reply.body if reply.body is not None else completion(asked)).encode()
+        said = reply.body
+        if said is None:
+            said = completion(asked, self.server.says(asked))
+        body = said.encode()
         kind = "application/json" if body.startswith(b"{") else "text/html"
         given = {"Content-Type": kind, "Content-Length": len(body), **reply.headers}
         lines = [f"{name}: {value}\r\n" for name, value in given.items()]

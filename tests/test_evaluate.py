@@ -1,38 +1,41 @@
 """The evaluation job: scoring given answers, asking a model, resuming, reporting."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from upath import UPath
 
+from doctor_sun.asking.answers import AnswerIndex, Segment
+from doctor_sun.asking.chat_client import Answer, EndpointConfig
+from doctor_sun.config import load
 from doctor_sun.errors import InputError
 from doctor_sun.evaluation.evaluate import (
     STORED,
     EvaluateConfig,
-    build_asks,
-    control_images,
-    read_predictions,
+    ask_items,
+    asked_model,
     run,
 )
-from doctor_sun.evaluation.inference import (
-    Ask,
-    DecodingConfig,
-    answer_all,
-    store_answers,
-    stored_answers,
-)
+from doctor_sun.evaluation.inference import DecodingConfig, Question, answer_all
 from doctor_sun.evaluation.measure import comparison
-from doctor_sun.evaluation.tasks import TASKS, Item, find_task
+from doctor_sun.evaluation.predictions import read_predictions
+from doctor_sun.evaluation.tasks import TASKS, Item
 from doctor_sun.records import image_key
 from doctor_sun.runs import Step
-from doctor_sun.vllm_engine import EngineConfig, check_model_folder
+from doctor_sun.vllm_engine import EngineConfig
+from tests.chat_server import ChatServer, Reply
 from tests.small_data import picture
-from tests.tiny_models import build_llava
+from tests.tiny_models import build_llava, build_llm
 
 ROOT = Path(__file__).parents[1]
 QUESTIONS = {
@@ -139,56 +142,75 @@ def test_bad_predictions_name_the_line_and_never_the_text(
 
 def test_wrong_requests_end_with_one_line(tmp_path: Path) -> None:
     output = str(tmp_path / "out")
-    with pytest.raises(InputError, match="either --model"):
+    some = {"slake": str(tmp_path)}
+    with pytest.raises(InputError, match="give one of --model"):
         run(EvaluateConfig(output=output))
+    with pytest.raises(InputError, match="give --benchmarks"):
+        run(EvaluateConfig(output=output, model="x"))
     with pytest.raises(InputError, match="nearest known task is 'slake'"):
         run(EvaluateConfig(output=output, task="slak", score_only="x"))
-    with pytest.raises(InputError, match="can only be scored"):
-        run(EvaluateConfig(output=output, task="slake", model="x", benchmark="y"))
-    with pytest.raises(InputError, match="does not exist"):
-        run(EvaluateConfig(output=output, model=str(tmp_path / "none"), benchmark="y"))
-    (tmp_path / "other").mkdir()
-    with pytest.raises(InputError, match="is no exported model: it has no"):
-        check_model_folder(str(tmp_path / "other"))
+    with pytest.raises(InputError, match="nearest known task is 'slake'"):
+        run(EvaluateConfig(output=output, model="x", benchmarks={"slak": "y"}))
+    with pytest.raises(InputError, match="holds no model"):
+        run(EvaluateConfig(output=output, model=str(tmp_path / "none"), benchmarks=some))
+    endpoint = EndpointConfig(base_url="http://127.0.0.1:9/v1")
+    with pytest.raises(InputError, match="needs --endpoint_model"):
+        run(EvaluateConfig(output=output, endpoint=endpoint, benchmarks=some))
     assert not Path(output).exists()
 
 
 def test_a_benchmark_without_a_column_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["1"]}), tmp_path / "phantom.parquet")
-    load = TASKS["phantom"].load
-    assert load is not None
     with pytest.raises(InputError, match="no column 'question'"):
-        load(str(tmp_path))
+        TASKS["phantom"].load(UPath(tmp_path), "published")
     (tmp_path / "phantom.parquet").write_bytes(b"not parquet")
     with pytest.raises(InputError, match="cannot be read as Parquet"):
-        load(str(tmp_path))
+        TASKS["phantom"].load(UPath(tmp_path), "published")
 
 
-def test_task_names_are_forgiving() -> None:
-    assert find_task("VQA_RAD") is find_task("vqarad") is TASKS["vqa-rad"]
-
-
-def test_stored_answers_survive_and_half_written_files_do_not(tmp_path: Path) -> None:
-    folder = Step(EvaluateConfig(output=str(tmp_path / "run")), "x", {}).folder / STORED
-    store_answers(folder, {"a": "左侧", "b": 'line\nbreak "x"'})
-    store_answers(folder, {"c": ""})
-    (folder / "torn.part").write_text('{"key": "d", "pred')
-    assert stored_answers(folder) == {"a": "左侧", "b": 'line\nbreak "x"', "c": ""}
+def store(folder: UPath, answers: dict[str, str]) -> None:
+    """Leave answers as a run that was killed leaves them."""
+    segment = Segment(folder, list(answers))
+    for key, text in answers.items():
+        segment.add(key, Answer(text=text, finish="stop", prompt_tokens=1, completion_tokens=1))
+    segment.close()
 
 
 def test_nothing_is_asked_twice(tmp_path: Path) -> None:
-    folder = Step(EvaluateConfig(output=str(tmp_path / "run")), "x", {}).folder / STORED
-    store_answers(folder, {"a": "left"})
-    answers, asked = answer_all(
-        [Ask(key="a", prompt="?", image=None)],
-        model="needs no model",
-        engine=EngineConfig(),
-        decoding=DecodingConfig(),
-        folder=folder,
-        address="needs no cluster",
-        say=lambda line: None,
+    item = Item(id="1", question="?", answer="left")
+    question = Question.of(item, item, model="", identity="weights", max_tokens=8, temperature=0.0)
+    folder = UPath(tmp_path / "answers")
+    store(folder, {question.key: "left"})
+
+    def nobody() -> Any:
+        raise AssertionError("there is nothing to ask")
+
+    answered = answer_all(
+        [question], nobody, folder=folder, batch=8, address="no cluster", say=lambda line: None
     )
-    assert (answers, asked) == ({"a": "left"}, 0)
+    assert (answered.texts, answered.asked) == ({question.key: "left"}, 0)
+
+
+def test_what_decides_an_answer_decides_its_key() -> None:
+    item = Item(id="1", question="?", answer="left", image_key="a")
+    same = {"model": "m", "identity": "weights", "max_tokens": 8, "temperature": 0.0}
+
+    def key(item: Item, shown: Item = item, **changes: Any) -> str:
+        return Question.of(item, shown, **{**same, **changes}).key
+
+    keys = [
+        key(item),
+        key(item, identity="other weights"),
+        key(item, max_tokens=9),
+        key(item, temperature=0.1),
+        key(item, Item(id="2", question="?", answer="x", image_key="b")),
+        key(Item(id="1", question="?", prompt="Hint. ?", answer="left")),
+        key(Item(id="1", question="?", shots=(("q", "a"),), answer="left")),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert (
+        key(Item(id="other id", question="?", answer="other gold", image_key="a"), item) == keys[0]
+    )
 
 
 def items_of(answers: list[str], truths: list[str]) -> list[Item]:
@@ -257,36 +279,150 @@ def test_a_killed_evaluation_resumes_and_vllm_answers_as_transformers(
     write_benchmark(benchmark, images=6)
     config = EvaluateConfig(
         model=model,
-        benchmark=str(benchmark),
+        benchmarks={"phantom": str(benchmark)},
         output=str(tmp_path / "out"),
         engine=EngineConfig(dtype="float32", max_model_len=128, images_per_prompt=1),
         decoding=DecodingConfig(max_tokens=6, batch=8),
     )
     task = TASKS["phantom"]
-    assert task.load is not None
-    items = task.load(str(benchmark))
+    items = list(task.load(UPath(benchmark), "published"))
     expected = transformers_answers(model, items, max_tokens=6)
     assert len(set(expected)) > len(QUESTIONS)  # the images matter
 
     # What a run that was killed after its first batch leaves behind.
-    step = Step(config, "evaluate", {"model": model, "benchmark": str(benchmark)})
-    asks, controls = build_asks(
-        items, control_images(items, task, 0), config, step.inputs["model"]["hash"]
-    )
-    done = {ask.key: text for ask, text in zip(asks[:8], expected[:8], strict=True)}
-    store_answers(step.folder / STORED, done)
+    step = Step(config, "evaluate", {"model": model, "benchmark phantom": str(benchmark)})
+    asked = ask_items(task, items, config, asked_model(config))
+    done = {asked[n][0].key: expected[n] for n in range(8)}
+    store(step.folder / STORED, done)
 
     manifest = run(config)
-    keys = {ask.key for ask in [*asks, *controls] if ask}
+    keys = {question.key for pair in asked for question in pair if question}
     assert manifest["counts"]["asked"] == len(keys) - len(done)
-    lines = read_predictions(str(tmp_path / "out" / "predictions.jsonl"))
+    lines = read_predictions(str(tmp_path / "out" / "predictions" / "phantom.jsonl"))
     assert [line["prediction"] for line in lines] == expected
 
-    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())["tasks"]["phantom"]
     assert set(metrics["sections"]) == {"anatomy", "combination"}
     assert sum(section["n"] for section in metrics["sections"].values()) == len(items)
-    assert metrics["other_scoring"]["scoring"] == "published"
+    assert metrics["published"]["n"] == metrics["corrected"]["n"] == len(items)
     page = (tmp_path / "out" / "report.html").read_text()
     assert "minus the majority answer" in page
-    assert page.count("data:image/png") == 2
+    assert page.count("data:image/png") == 3
     assert run(config)["key"] == manifest["key"]
+    scored = EvaluateConfig(
+        score_only=str(tmp_path / "out" / "predictions" / "phantom.jsonl"),
+        output=str(tmp_path / "scored"),
+    )
+    run(scored)
+    alone = json.loads((tmp_path / "scored" / "metrics.json").read_text())
+    assert alone["metrics"] == metrics["corrected"]["metrics"]
+
+
+def write_medqa(folder: Path, questions: int) -> str:
+    """MedQA in its publisher's layout, so many questions."""
+    folder.mkdir()
+    options = {"A": "Aspirin", "B": "Heparin", "C": "Warfarin", "D": "Insulin", "E": "Iron"}
+    records = [
+        {"question": f"Patient {n} bleeds. What helps?", "options": options, "answer_idx": "B"}
+        | {"answer": "Heparin", "meta_info": "step1"}
+        for n in range(questions)
+    ]
+    write_lines(folder / "test.jsonl", records)
+    return str(folder)
+
+
+def a_letter(request: Mapping[str, Any]) -> str:
+    """A model that says B of even patients and C of odd ones."""
+    return "BC"[int(request["messages"][-1]["content"].split()[1]) % 2]
+
+
+def endpoint_options(server: ChatServer, data: str, output: Path) -> dict[str, Any]:
+    """An evaluation of an endpoint, on the command line and in a call alike."""
+    return {
+        "benchmarks.medqa": data,
+        "endpoint.base_url": server.url,
+        "endpoint.in_flight": 8,
+        "endpoint_model": "remote",
+        "decoding.batch": 50,
+        "output": str(output),
+    }
+
+
+def evaluated(options: dict[str, Any]) -> dict[str, Any]:
+    """Run an evaluation in this process; its metrics."""
+    run(load(EvaluateConfig, **options))
+    found: dict[str, Any] = json.loads((Path(options["output"]) / "metrics.json").read_text())
+    return found
+
+
+@pytest.mark.slow
+def test_a_killed_evaluation_of_an_endpoint_sends_only_what_is_missing(
+    tmp_path: Path, ray_cluster: None
+) -> None:
+    """kill -9 in the middle of 2,000 questions: each is paid for once, the scores are the same."""
+    data = write_medqa(tmp_path / "medqa", 2000)
+    with ChatServer(says=a_letter, latency=0.02) as server:
+        whole = evaluated(endpoint_options(server, data, tmp_path / "whole"))
+        assert server.answered.total() == 2000
+        server.answered.clear()
+        options = endpoint_options(server, data, tmp_path / "out")
+        command = [sys.executable, "jobs/evaluate.py"]
+        command += [f"--{key}={value}" for key, value in options.items()]
+        with (tmp_path / "killed.log").open("wb") as log:
+            process = subprocess.Popen(
+                command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+            )
+        while server.answered.total() < 700:
+            assert process.poll() is None, (tmp_path / "killed.log").read_text()[-2000:]
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        time.sleep(1.0)  # what was under way when it died
+        paid = set(server.answered)
+        stored = len(AnswerIndex.of(UPath(tmp_path / "out" / STORED)).keys)
+        assert 700 <= len(paid) < 2000
+        server.answered.clear()
+        again = evaluated(options)
+        asked = server.answered
+        assert asked.total() == 2000 - stored
+        assert max(asked.values()) == 1
+        # What was answered and not yet stored when the process died: at most what was in flight.
+        assert len(paid & set(asked)) <= 8
+    assert again == whole
+    assert whole["tasks"]["medqa"]["corrected"]["metrics"]["accuracy"] == 0.5
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["counts"]["asked"] == 2000 - stored
+
+
+@pytest.mark.slow
+def test_questions_that_get_no_answer_are_counted_or_stop(
+    tmp_path: Path, ray_cluster: None
+) -> None:
+    """An endpoint that refuses some questions for good: nothing is scored unless that is asked."""
+    data = write_medqa(tmp_path / "medqa", 20)
+
+    def refuse(content: str, before: int) -> Reply | None:
+        return Reply(status=400, body="{}") if content.startswith("Patient 7 ") else None
+
+    with ChatServer(refuse, says=a_letter) as server:
+        options = endpoint_options(server, data, tmp_path / "out")
+        with pytest.raises(InputError, match="1 questions got no answer \\(http 400: 1\\)"):
+            evaluated(options)
+        assert not (tmp_path / "out" / "metrics.json").exists()
+        found = evaluated(options | {"unanswered": "count"})["tasks"]["medqa"]
+        assert max(n for text, n in server.answered.items()) == 1
+    assert found["unanswered"] == 1
+    assert found["corrected"]["unparsable"] == 1
+    assert found["corrected"]["n"] == 20
+
+
+def test_a_language_model_is_not_shown_images(tmp_path: Path) -> None:
+    model = build_llm(tmp_path / "llm")
+    write_benchmark(tmp_path / "phantom.parquet", images=2)
+    config = EvaluateConfig(
+        model=model,
+        benchmarks={"phantom": str(tmp_path / "phantom.parquet")},
+        output=str(tmp_path / "out"),
+    )
+    with pytest.raises(InputError, match="phantom shows images, and llm is a language model"):
+        run(config)

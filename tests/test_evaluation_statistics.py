@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from doctor_sun.evaluation.statistics import (
     bootstrap_means,
     column_means,
+    false_discovery,
     majority_answers,
+    paired_p,
     shuffled_partners,
 )
 
@@ -93,3 +95,37 @@ def test_an_empty_group_name_is_a_group_like_any_other() -> None:
     assert majority_answers(["", ""], ["x", "x"]) == ["x", "x"]
     with pytest.raises(ValueError, match="zip"):
         majority_answers(["a"], [])
+
+
+def test_strata_weigh_alike_whatever_their_size() -> None:
+    values = np.array([[1.0]] * 90 + [[0.0]] * 10)
+    strata = ["large"] * 90 + ["small"] * 10
+    assert column_means(values, strata)[0] == 0.5
+    assert bootstrap_means(values, range(100), strata, draws=200)[0].tolist() == [0.5, 0.5]
+    assert column_means(values)[0] == 0.9
+
+
+def test_p_values_are_even_without_a_difference_and_small_with_one() -> None:
+    generator = np.random.default_rng(2)
+    found = []
+    for seed in range(150):
+        clusters = np.repeat(np.arange(40), 3)
+        noise = generator.choice([-1.0, 0.0, 1.0], size=40)[clusters]  # an image's questions agree
+        p = paired_p(noise, list(clusters), seed)
+        assert p is not None
+        found.append(p)
+    rejected = np.mean(np.array(found) < 0.1)
+    assert 0.04 <= rejected <= 0.17
+    better = paired_p(np.where(generator.random(120) < 0.4, 1.0, 0.0), range(120))
+    assert better is not None
+    assert better < 0.001
+    assert paired_p(np.zeros(5), range(5)) == 1.0
+    assert paired_p(np.full(5, np.nan), range(5)) is None
+    few = paired_p(np.ones(4), range(4))
+    assert few == pytest.approx(2 / 16)  # all permutations of four signs
+
+
+def test_adjusted_p_values_keep_their_order_and_their_gaps() -> None:
+    adjusted = false_discovery([0.01, None, 0.04, 0.03])
+    assert adjusted == [pytest.approx(0.03), None, pytest.approx(0.04), pytest.approx(0.04)]
+    assert false_discovery([None]) == [None]

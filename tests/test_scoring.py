@@ -7,19 +7,14 @@ import pytest
 
 from doctor_sun.evaluation.cleaning import clean_published, corrected_tokens, normalise_answer
 from doctor_sun.evaluation.measure import metrics_of, row_from_json
-from doctor_sun.evaluation.scoring import (
-    Row,
-    bleu1,
-    chosen_option,
-    medqa_corrected,
-    medqa_published,
-    pubmedqa_corrected,
-    pubmedqa_published,
-    verdict,
-    vqa_corrected,
-    vqa_published,
-)
+from doctor_sun.evaluation.scoring import Row
+from doctor_sun.evaluation.scoring.choice import chosen_option, named_options
+from doctor_sun.evaluation.scoring.vqa import bleu1, verdict
+from doctor_sun.evaluation.scoring.vqa import corrected as vqa_corrected
+from doctor_sun.evaluation.scoring.vqa import published as vqa_published
 from doctor_sun.evaluation.tasks import TASKS
+
+MEDQA, PUBMEDQA = TASKS["medqa"], TASKS["pubmedqa"]
 
 # gold, prediction, F1, BLEU-1, recall, hit (closed or open)
 WORKED = [
@@ -102,7 +97,7 @@ def test_published_cleaner_keeps_every_quirk(text: str, cleaned: str) -> None:
     ],
 )
 def test_medqa_choices(prediction: str, published: str, corrected: str) -> None:
-    for scorer, expected in ((medqa_published, published), (medqa_corrected, corrected)):
+    for scorer, expected in ((MEDQA.published, published), (MEDQA.corrected, corrected)):
         for gold in OPTIONS:
             score = scorer(Row(answer=gold, prediction=prediction, options=OPTIONS))
             assert score.metrics["accuracy"] == float(gold == expected)
@@ -114,7 +109,7 @@ def test_options_may_be_a_list_a_mapping_or_records() -> None:
     for options in (OPTIONS, list(OPTIONS.values()), records):
         row = row_from_json({"answer": "Heparin", "prediction": "Heparin", "options": options})
         assert row.options == OPTIONS
-        assert medqa_published(row).metrics["accuracy"] == 1
+        assert MEDQA.published(row).metrics["accuracy"] == 1
 
 
 @pytest.mark.parametrize(
@@ -128,7 +123,7 @@ def test_options_may_be_a_list_a_mapping_or_records() -> None:
     ],
 )
 def test_pubmedqa_decisions(prediction: str, published: str, corrected: str) -> None:
-    for scorer, expected in ((pubmedqa_published, published), (pubmedqa_corrected, corrected)):
+    for scorer, expected in ((PUBMEDQA.published, published), (PUBMEDQA.corrected, corrected)):
         for gold in ("yes", "no", "maybe"):
             score = scorer(Row(answer=gold, prediction=prediction))
             assert score.metrics["accuracy"] == float(gold == expected)
@@ -174,7 +169,8 @@ def test_corrected_accuracy_is_exact_match(gold: str, prediction: str, hit: int)
 
 
 def test_corrected_tokens_split_chinese_and_keep_a_lone_letter() -> None:
-    assert corrected_tokens("胸腔积液 2cm，右侧") == [*"胸腔积液", "2", "cm", *"右侧"]
+    assert corrected_tokens("胸腔积液 2cm，右侧") == ["胸腔", "积液", "2", "cm", "右侧"]
+    assert normalise_answer("右侧 CT") == "右 侧 ct"
     assert normalise_answer("A") == "a"
     assert normalise_answer("...") == ""
 
@@ -198,3 +194,33 @@ def test_bleu1_is_clipped_and_penalised() -> None:
 
 def test_an_option_named_twice_is_no_choice() -> None:
     assert chosen_option("The answer is A. The answer is B.", OPTIONS) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    {
+        "A": "A",
+        "A.": "A",
+        "(B) Heparin": "B",
+        "答案：A、C": "AC",
+        "答案是ACD。": "ACD",
+        "故选B": "B",
+        "选项C正确": "C",
+        "The answers are A and C": "AC",
+        "A nodule is seen": "",
+        "Heparin and warfarin": "BC",
+        "I do not know": "",
+        "": "",
+    }.items(),
+)
+def test_named_options_in_both_languages(text: str, named: str) -> None:
+    assert "".join(sorted(named_options(text, OPTIONS))) == named
+
+
+def test_a_denial_is_scored_apart_from_a_no() -> None:
+    row = Row(answer="no", prediction="The heart is not enlarged.")
+    metrics = vqa_corrected(row).metrics
+    assert (metrics["closed_accuracy"], metrics["negated_closed_accuracy"]) == (0, 1)
+    assert vqa_published(row).metrics["closed_accuracy"] == 1
+    wrong = Row(answer="yes", prediction="No effusion is seen.")
+    assert vqa_corrected(wrong).metrics["negated_closed_accuracy"] == 0

@@ -81,7 +81,7 @@ CHAIN = (
         "evaluate",
         evaluate.run,
         evaluate.EvaluateConfig,
-        {"model": "export", "benchmark": "corpus/benchmark/phantom.parquet"},
+        {"model": "export", "benchmarks.phantom": "corpus/benchmark"},
     ),
 )
 

@@ -37,7 +37,8 @@ CONTRACTIONS = {
 } | {"somebody'd": "somebodyd"}
 
 CJK = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-CORRECTED_TOKEN = re.compile(rf"[{CJK}]|\d+(?:\.\d+)?%?|[^\W\d_{CJK}]+(?:'[^\W\d_]+)?")
+CHINESE = re.compile(rf"[{CJK}]+")
+CORRECTED_TOKEN = re.compile(rf"[{CJK}]+|\d+(?:\.\d+)?%?|[^\W\d_{CJK}]+(?:'[^\W\d_]+)?")
 
 
 def clean_published(text: str) -> str:
@@ -54,17 +55,32 @@ def clean_published(text: str) -> str:
 
 
 def corrected_tokens(text: str) -> list[str]:
-    """Words of a text in either language: Latin words and numbers, single Chinese characters.
+    """Words of a text in either language: Latin words, numbers, Chinese words as jieba cuts them.
 
     Full-width forms are folded (NFKC), case and punctuation dropped, number words become digits,
     articles go unless they are all there is (so the answer "A" stays an answer).
     """
+    import rjieba
+
+    words = []
+    for token in _plain_tokens(text):
+        words += rjieba.cut(token) if CHINESE.match(token) else [token]
+    return words
+
+
+def normalise_answer(text: str) -> str:
+    """A short answer in the form that exact matching compares; "" where there is no answer.
+
+    Chinese characters stand apart: where words end depends on what surrounds them.
+    """
+    return " ".join(
+        " ".join(token) if CHINESE.match(token) else token for token in _plain_tokens(text)
+    )
+
+
+def _plain_tokens(text: str) -> list[str]:
+    """Latin words, numbers and runs of Chinese."""
     folded = unicodedata.normalize("NFKC", text).lower().replace("’", "'")
     folded = re.sub(r"(?<=\d),(?=\d{3})", "", folded)
     tokens = [NUMBERS.get(token, token) for token in CORRECTED_TOKEN.findall(folded)]
     return [token for token in tokens if token not in ARTICLES] or tokens
-
-
-def normalise_answer(text: str) -> str:
-    """A short answer in the form that exact matching compares; "" where there is no answer."""
-    return " ".join(corrected_tokens(text))

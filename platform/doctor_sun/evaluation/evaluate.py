@@ -1,55 +1,98 @@
-"""One evaluation: ask a model the questions of a task, or score answers that are already there."""
+"""One evaluation: ask a model the questions of benchmarks, or score answers that are there."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 from upath import UPath
 
+from doctor_sun.asking.budget import BudgetConfig
+from doctor_sun.asking.chat_client import EndpointConfig
+from doctor_sun.asking.requests import REFUSED
+from doctor_sun.cluster import connect
 from doctor_sun.config import JobConfig
 from doctor_sun.errors import InputError
-from doctor_sun.evaluation.inference import Ask, DecodingConfig, answer_all, ask_key
-from doctor_sun.evaluation.measure import comparison, metrics_of, row_from_json, row_of
-from doctor_sun.evaluation.scoring import Scoring
-from doctor_sun.evaluation.statistics import shuffled_partners
-from doctor_sun.evaluation.tasks import Item, Task, find_task
+from doctor_sun.evaluation import contamination
+from doctor_sun.evaluation.asked_model import AskedModel
+from doctor_sun.evaluation.inference import Answered, DecodingConfig, Question, answer_all
+from doctor_sun.evaluation.measure import (
+    answer_lengths,
+    comparison,
+    metrics_of,
+    row_from_json,
+    row_of,
+)
+from doctor_sun.evaluation.predictions import read_predictions, write_predictions
+from doctor_sun.evaluation.scoring import SCORINGS, Scoring
+from doctor_sun.evaluation.statistics import false_discovery, shuffled_partners
+from doctor_sun.evaluation.tasks import Item, Prompts, Task, find_task
 from doctor_sun.runs import Step
-from doctor_sun.vllm_engine import EngineConfig, check_model_folder
+from doctor_sun.vllm_engine import EngineConfig
 
 METRICS_FILE = "metrics.json"
-ANSWERS_FILE = "predictions.jsonl"
-STORED = "predictions"  # folder of answers by content hash, which a killed run resumes from
-REQUIRED_KEYS = ("id", "answer", "prediction")
+PREDICTIONS = "predictions"
+"""Folder: TASK.jsonl, a line a question, as `--score-only` reads it."""
+TABLES = "tables"
+STORED = "answers"
+"""Folder of answers by content hash, which a killed run goes on from."""
 
 
 @dataclass(kw_only=True)
 class EvaluateConfig(JobConfig):
-    """Evaluate a model folder on a task, or score a file of predictions."""
+    """Evaluate a model on benchmarks, or score a file of predictions."""
 
-    task: str = "phantom"
-    """The benchmark's name."""
-
-    scoring: Scoring = "corrected"
-    """`published`: the definitions behind the published tables, to the digit; `corrected`: without
-    their faults."""
+    benchmarks: dict[str, str] = field(default_factory=dict)
+    """Folder (or file) of the publisher's data by benchmark name;
+    `python -m doctor_sun.evaluation.tasks` lists the names."""
 
     model: str | None = None
-    """Exported Hugging Face LLaVA folder."""
+    """Model folder: an exported LLaVA, or a language model (then for text benchmarks alone)."""
 
-    benchmark: str | None = None
-    """File or folder of the benchmark."""
+    endpoint: EndpointConfig = field(default_factory=EndpointConfig)
+    """An OpenAI-compatible endpoint to ask instead of a model folder: set base_url."""
+
+    endpoint_model: str = ""
+    """The model's name at the endpoint."""
+
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    """What the endpoint's answers cost, and how much they may cost together."""
+
+    name: str | None = None
+    """What the model is called in tables; none takes its folder's name."""
+
+    task: str = "phantom"
+    """With score_only: the benchmark whose rules score the file."""
+
+    scoring: Scoring = "corrected"
+    """With score_only: `published` (the definitions behind the published tables, to the digit) or
+    `corrected` (without their faults). A model is always scored by both."""
 
     score_only: str | None = None
     """JSON Lines of predictions to score without a model: id, answer, prediction, and optionally
-    question, options, image_key."""
+    question, options, image_key; other texts are groups."""
+
+    prompts: Prompts = "published"
+    """`published`: each benchmark's own prompt; `plain`: without hints at the answer's kind."""
+
+    shuffled_images: bool = True
+    """Ask every question about an image a second time with another image, as a control."""
 
     limit: int | None = None
-    """Ask only the first questions, so many; none asks all."""
+    """Ask only the first questions of each benchmark, so many; none asks all."""
+
+    trained_on: list[str] = field(default_factory=list)
+    """Curated data sets to look for the questions in; empty follows the model's manifests."""
+
+    published: str | None = None
+    """CSV of further figures of the paper's tables: table, model, task, metric, value."""
+
+    unanswered: Literal["stop", "count"] = "stop"
+    """What to do when an endpoint leaves questions unanswered after all attempts: stop, so that the
+    same command asks them again, or count them as wrong."""
 
     seed: int = 0
-    """Of the bootstrap and of the shuffled-image control."""
+    """Of the bootstrap, the permutations and the shuffled-image control."""
 
     engine: EngineConfig = field(default_factory=EngineConfig)
     """How vLLM runs the model."""
@@ -57,47 +100,23 @@ class EvaluateConfig(JobConfig):
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     """How answers are decoded."""
 
+    not_in_result = ("budget",)
+
 
 def run(config: EvaluateConfig) -> dict[str, Any]:
     """Write the scores of a model or of a predictions file; return the manifest.
 
     Raises:
-        InputError: neither or both of `model` and `score_only`, an unknown task, a malformed file.
+        InputError: not exactly one of `model`, `endpoint` and `score_only`, an unknown benchmark, a
+            malformed file.
     """
-    if bool(config.score_only) == bool(config.model):
-        raise InputError("give either --model and --benchmark, or --score-only")
-    task = find_task(config.task)
-    return score_file(config, task) if config.score_only else evaluate_model(config, task)
-
-
-def read_predictions(location: str) -> list[dict[str, Any]]:
-    """The lines of a predictions file.
-
-    Raises:
-        InputError: no such file, no lines, a line that is no JSON object or lacks a key.
-    """
-    path = UPath(location)
-    if not path.is_file():
-        raise InputError(f"predictions file {location} does not exist")
-    records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError:
-            raise InputError(f"{location}, line {number}: not valid JSON") from None
-        if not isinstance(record, dict):
-            raise InputError(f"{location}, line {number}: not a JSON object")
-        for key in REQUIRED_KEYS:
-            if key not in record:
-                raise InputError(f"{location}, line {number}: key '{key}' is missing")
-            if not isinstance(record[key], str | int | float):
-                raise InputError(f"{location}, line {number}: key '{key}' must be a text")
-        records.append(record)
-    if not records:
-        raise InputError(f"predictions file {location} holds no lines")
-    return records
+    if config.score_only and not (config.model or config.endpoint.base_url):
+        return score_file(config, find_task(config.task))
+    if bool(config.score_only) + bool(config.model) + bool(config.endpoint.base_url) != 1:
+        raise InputError("give one of --model, --endpoint.base_url and --score-only")
+    if not config.benchmarks:
+        raise InputError("give --benchmarks.NAME FOLDER, the publisher's data of a benchmark")
+    return evaluate_model(config)
 
 
 def score_file(config: EvaluateConfig, task: Task) -> dict[str, Any]:
@@ -109,8 +128,9 @@ def score_file(config: EvaluateConfig, task: Task) -> dict[str, Any]:
     records = read_predictions(config.score_only)
     rows = [row_from_json(record) for record in records]
     clusters = [r.get("image_key") or f"item {i}" for i, r in enumerate(records)]
-    metrics = metrics_of(rows, clusters, task, config.scoring, config.seed)
-    write_json(step.folder / METRICS_FILE, metrics)
+    both = {s: metrics_of(rows, clusters, task, s, config.seed) for s in SCORINGS}
+    metrics = both.pop(config.scoring)
+    write_json(step.folder / METRICS_FILE, metrics | {"other_scoring": next(iter(both.values()))})
     for name, value in metrics["metrics"].items():
         step.say(f"{name} {value:.4f}")
     return step.finish(
@@ -120,122 +140,204 @@ def score_file(config: EvaluateConfig, task: Task) -> dict[str, Any]:
     )
 
 
-def evaluate_model(config: EvaluateConfig, task: Task) -> dict[str, Any]:
-    """Ask a model every question with its image and with a shuffled one; score and report."""
-    if task.load is None:
-        raise InputError(f"task '{task.name}' can only be scored: give --score-only FILE")
-    if config.benchmark is None:
-        raise InputError("--model needs --benchmark, the file or folder of the questions")
-    folder = str(check_model_folder(str(config.model)))
-    step = Step(config, "evaluate", {"model": folder, "benchmark": config.benchmark})
+def evaluate_model(config: EvaluateConfig) -> dict[str, Any]:
+    """Ask a model every question, score the answers by both scorings, write tables and report."""
+    tasks = {find_task(name): folder for name, folder in config.benchmarks.items()}
+    model = asked_model(config)
+    inputs = {f"benchmark {task.name}": folder for task, folder in tasks.items()}
+    if model.folder:
+        inputs["model"] = str(model.folder)
+    step = Step(config, "evaluate", inputs, keep=[STORED])
     if step.reused:
         return step.manifest
-    items = task.load(config.benchmark)[: config.limit]
-    if not items:
-        raise InputError(f"benchmark {config.benchmark} holds no questions")
-    lenders = control_images(items, task, config.seed)
-    asks, controls = build_asks(items, lenders, config, step.inputs["model"]["hash"])
-    step.say(f"{len(items)} questions of {task.name}, each with its own and a shuffled image")
-    answers, asked = answer_all(
-        chain(asks, (ask for ask in controls if ask)),
-        model=folder,
-        engine=config.engine,
-        decoding=config.decoding,
-        folder=step.folder / STORED,
-        address=config.address,
-        say=step.say,
-    )
-    said = [answers[ask.key] for ask in asks]
-    control = [answers[ask.key] if ask else None for ask in controls]
-    write_answers(step.folder / ANSWERS_FILE, items, said, control)
-    result = results(items, said, control, task, config)
-    write_json(step.folder / METRICS_FILE, result)
+    items = {task: load_items(task, folder, config, model) for task, folder in tasks.items()}
+    asked = {task: ask_items(task, own, config, model) for task, own in items.items()}
+    folders = config.trained_on or contamination.training_data(config.model or "")
+    by_name = {task.name: own for task, own in items.items()}
+    with connect(config.address):
+        in_training = contamination.overlaps(by_name, folders, config.address)
+        for task, own in items.items():
+            known = contamination.report(task, own, in_training, folders)
+            step.say(
+                f"{task.title}: {len(own)} questions, {known['items_in_training_data']} of them in "
+                f"the training data; decontaminated: {known['decontaminated']}"
+            )
+        answered = answer_all(
+            [question for own in asked.values() for pair in own for question in pair if question],
+            lambda: model.asker(step.folder / STORED),
+            folder=step.folder / STORED,
+            batch=config.decoding.batch,
+            address=config.address,
+            say=step.say,
+        )
+    check_answered(answered, config)
+    results = {}
+    (step.folder / PREDICTIONS).mkdir(exist_ok=True)
+    for task, own in items.items():
+        said, control = texts_of(asked[task], answered)
+        write_predictions(step.folder / PREDICTIONS / f"{task.name}.jsonl", own, said, control)
+        results[task.name] = task_results(task, own, said, control, config) | {
+            "unanswered": sum(pair[0].key in answered.errors for pair in asked[task]),
+            "contamination": contamination.report(task, own, in_training, folders),
+        }
+    adjust_p_values(results)
+    metrics = {"model": model.description, "tasks": results}
+    write_json(step.folder / METRICS_FILE, metrics)
     from doctor_sun.evaluation.report import sentence, write_report
+    from doctor_sun.evaluation.tables import all_metrics, paper_tables, write_tables
 
-    write_report(step.folder / "report.html", result, folder)
-    for name, section in result["sections"].items():
-        step.say(f"{name}: {sentence(section)}")
+    tables = paper_tables([metrics], config.published)
+    write_tables(step.folder / TABLES, [*all_metrics([metrics]), *tables])
+    write_report(step.folder / "report.html", metrics, tables)
+    for name, result in results.items():
+        for section, found in result["sections"].items():
+            step.say(f"{name}, {section}: {sentence(found)}")
     return step.finish(
-        outputs=[METRICS_FILE, ANSWERS_FILE, "report.html", STORED],
-        counts={"items": len(items), "asked": asked, "unparsable": result["unparsable"]},
-        figures={name: section["differences"] for name, section in result["sections"].items()}
-        | result["metrics"],
+        outputs=[METRICS_FILE, PREDICTIONS, TABLES, "report.html", STORED],
+        counts={
+            "items": sum(map(len, items.values())),
+            "asked": answered.asked,
+            "unanswered": len(answered.errors),
+            "unparsable": {n: r["corrected"]["unparsable"] for n, r in results.items()},
+        },
+        figures={
+            name: {s: result[s]["metrics"] for s in SCORINGS} for name, result in results.items()
+        },
     )
+
+
+def asked_model(config: EvaluateConfig) -> AskedModel:
+    """The model of a configuration."""
+    if config.model:
+        return AskedModel.of_folder(config.model, config.name, config.engine, config.decoding)
+    return AskedModel.of_endpoint(
+        config.endpoint, config.endpoint_model, config.name, config.budget, config.decoding
+    )
+
+
+def load_items(task: Task, folder: str, config: EvaluateConfig, model: AskedModel) -> list[Item]:
+    """The questions of a benchmark.
+
+    Raises:
+        InputError: there are none, or they show images and the model takes none.
+    """
+    items = list(task.load(UPath(folder), config.prompts))[: config.limit]
+    if not items:
+        raise InputError(f"{folder} holds no questions of {task.name}")
+    if not model.images and any(item.image for item in items):
+        raise InputError(f"{task.name} shows images, and {model.name} is a language model alone")
+    return items
+
+
+def ask_items(
+    task: Task, items: Sequence[Item], config: EvaluateConfig, model: AskedModel
+) -> list[tuple[Question, Question | None]]:
+    """Each question with its own image, and with another's where there is one to lend."""
+    identity = model.identity()
+
+    def ask(item: Item, shown: Item) -> Question:
+        return Question.of(
+            item,
+            shown,
+            model=model.endpoint_model,
+            identity=identity,
+            max_tokens=config.decoding.max_tokens or task.max_tokens,
+            temperature=config.decoding.temperature,
+        )
+
+    lenders = control_images(items, task, config.seed)
+    if not config.shuffled_images:
+        lenders = [None] * len(items)
+    return [
+        (ask(item, item), ask(item, lender) if lender else None)
+        for item, lender in zip(items, lenders, strict=True)
+    ]
 
 
 def control_images(items: Sequence[Item], task: Task, seed: int) -> list[Item | None]:
     """For each item the one whose image it is asked with as a control, of its own section."""
     within = (*task.control_within, *((task.sections,) if task.sections else ()))
+    shown = [item for item in items if item.image]
     partners = shuffled_partners(
-        [tuple(item.groups[name] for name in within) for item in items],
-        [item.truth or item.image_key for item in items],
+        [tuple(item.groups.get(name, "") for name in within) for item in shown],
+        [item.truth or item.image_key for item in shown],
         seed,
     )
-    return [None if partner is None else items[partner] for partner in partners]
+    lent = {
+        item.id: None if partner is None else shown[partner]
+        for item, partner in zip(shown, partners, strict=True)
+    }
+    return [lent.get(item.id) for item in items]
 
 
-def build_asks(
-    items: Sequence[Item], lenders: Sequence[Item | None], config: EvaluateConfig, model_hash: str
-) -> tuple[list[Ask], list[Ask | None]]:
-    """The questions with their own image, and with the lender's."""
+def check_answered(answered: Answered, config: EvaluateConfig) -> None:
+    """Raise InputError when questions are unanswered that asking again might answer."""
+    kinds: dict[str, int] = {}
+    for kind in answered.errors.values():
+        if kind != REFUSED:
+            kinds[kind] = kinds.get(kind, 0) + 1
+    if kinds and config.unanswered == "stop":
+        listed = ", ".join(f"{kind}: {count}" for kind, count in sorted(kinds.items()))
+        raise InputError(
+            f"{sum(kinds.values())} questions got no answer ({listed}); the others are kept, and "
+            "the same command asks these again (--unanswered count takes them for wrong)"
+        )
 
-    def ask(item: Item, shown: Item) -> Ask:
-        decoding = (config.decoding.max_tokens, config.engine.dtype)
-        key = ask_key(model_hash, item.question, shown.image_key, *decoding)
-        return Ask(key=key, prompt=item.question, image=shown.image)
 
-    own = [ask(item, item) for item in items]
-    return own, [ask(i, s) if s else None for i, s in zip(items, lenders, strict=True)]
+def texts_of(
+    asked: Sequence[tuple[Question, Question | None]], answered: Answered
+) -> tuple[list[str], list[str | None]]:
+    """The answers, empty where there is none, and those with another image."""
+    own = [answered.texts.get(question.key, "") for question, _ in asked]
+    control = [answered.texts.get(other.key, "") if other else None for _, other in asked]
+    return own, control
 
 
-def results(
+def task_results(
+    task: Task,
     items: Sequence[Item],
     said: Sequence[str],
     control: Sequence[str | None],
-    task: Task,
     config: EvaluateConfig,
 ) -> dict[str, Any]:
-    """All of `metrics.json`: the chosen scoring, the other one beside it, and the sections."""
+    """One task's entry in `metrics.json`: both scorings, the answers' lengths, the sections."""
     rows = [row_of(item, text) for item, text in zip(items, said, strict=True)]
     clusters = [item.image_key or item.id for item in items]
-    other: Scoring = "published" if config.scoring == "corrected" else "corrected"
-    result = metrics_of(rows, clusters, task, config.scoring, config.seed)
-    result["other_scoring"] = metrics_of(rows, clusters, task, other, config.seed)
     names = [item.groups.get(task.sections, "all") for item in items]
-    result["sections"] = {}
+    sections = {}
     for section in sorted(set(names)):
         inside = [i for i, name in enumerate(names) if name == section]
-        result["sections"][section] = comparison(
+        sections[section] = comparison(
             [items[i] for i in inside],
             [said[i] for i in inside],
             [control[i] for i in inside],
             task,
             config.seed,
         )
-    return result
+    return {
+        "title": task.title,
+        "published_by": task.published_by,
+        **{s: metrics_of(rows, clusters, task, s, config.seed) for s in SCORINGS},
+        "answers": answer_lengths(said),
+        "sections": sections,
+    }
+
+
+def adjust_p_values(results: Mapping[str, Any]) -> None:
+    """Put beside every p-value the one adjusted over all cells of the run."""
+    cells = [
+        (line, name)
+        for result in results.values()
+        for section in result["sections"].values()
+        for line in section["lines"]
+        for name in line
+        if name.endswith("_p")
+    ]
+    adjusted = false_discovery([line[name] for line, name in cells])
+    for (line, name), value in zip(cells, adjusted, strict=True):
+        line[f"{name}_adjusted"] = value
 
 
 def write_json(path: UPath, value: Any) -> None:
     """Write a JSON file for people to read."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def write_answers(
-    path: UPath, items: Sequence[Item], said: Sequence[str], control: Sequence[str | None]
-) -> None:
-    """One line a question, in the form that `--score-only` reads."""
-    lines = [
-        {
-            "id": item.id,
-            "question": item.question,
-            "answer": item.answer,
-            "prediction": text,
-            "shuffled_image_prediction": other,
-            "options": list(item.options),
-            "image_key": item.image_key,
-            **item.groups,
-        }
-        for item, text, other in zip(items, said, control, strict=True)
-    ]
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    path.write_text(text, encoding="utf-8")

@@ -1,34 +1,56 @@
 """From answered questions to the numbers of `metrics.json`: means, intervals, comparisons."""
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+import os
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from doctor_sun.data.benchmarks.item import lettered
 from doctor_sun.evaluation.cleaning import normalise_answer
-from doctor_sun.evaluation.scoring import METRICS, SCORERS, Family, Row, Score, Scoring
+from doctor_sun.evaluation.scoring import Row, Score, Scoring
 from doctor_sun.evaluation.statistics import (
     bootstrap_means,
     column_means,
     majority_answers,
-    masked_columns,
+    paired_p,
 )
 from doctor_sun.evaluation.tasks import Item, Task
 
-
-def score_rows(rows: Sequence[Row], family: Family, scoring: Scoring) -> list[Score]:
-    """The score of every row."""
-    scorer = SCORERS[family, scoring]
-    return [scorer(row) for row in rows]
+NOT_GROUPS = frozenset(
+    {"id", "question", "answer", "prediction", "shuffled_image_prediction", "image_key", "options"}
+)
 
 
-def metric_table(scores: Sequence[Score], names: Sequence[str]) -> NDArray[np.float64]:
-    """Metrics [items, names], NaN where one does not apply."""
-    return np.array([[s.metrics.get(name, math.nan) for name in names] for s in scores]).reshape(
+def score_rows(rows: Sequence[Row], task: Task, scoring: Scoring) -> list[Score]:
+    """The score of every row; side by side, since programs are run in processes of their own."""
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return list(threads.map(task.scorer(scoring), rows))
+
+
+def metric_table(
+    rows: Sequence[Row], scores: Sequence[Score], names: Sequence[str], task: Task
+) -> NDArray[np.float64]:
+    """Metrics [items, names], NaN where one does not apply.
+
+    Where rows count `together`, `accuracy` stands in the first of them and is 1 when all are right.
+    """
+    table = np.array([[s.metrics.get(name, math.nan) for name in names] for s in scores]).reshape(
         len(scores), len(names)
     )
+    if task.together and "accuracy" in names:
+        column = table[:, names.index("accuracy")]
+        units: dict[str, list[int]] = {}
+        for index, row in enumerate(rows):
+            units.setdefault(row.groups.get(task.together, str(index)), []).append(index)
+        for members in units.values():
+            worst = column[members].min()
+            column[members] = math.nan
+            column[members[0]] = worst
+    return table
 
 
 def number(value: float) -> float | None:
@@ -36,36 +58,75 @@ def number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def summary(
-    scores: Sequence[Score], clusters: Sequence[Hashable], names: Sequence[str], seed: int
-) -> dict[str, Any]:
-    """Means, 95 % intervals and counts of one scoring.
+def interval_of(bounds: NDArray[np.float64]) -> list[float] | None:
+    """Two bounds for JSON; None where there are none."""
+    return None if np.isnan(bounds).any() else [float(bounds[0]), float(bounds[1])]
 
-    A mean over no rows is 0, as the published tools have it, and its interval is null.
-    """
-    table = metric_table(scores, names)
-    means, bounds = column_means(table), bootstrap_means(table, clusters, seed=seed)
-    return {
-        "n": len(scores),
-        "metrics": {n: number(m) or 0.0 for n, m in zip(names, means, strict=True)},
-        "intervals": {
-            n: None if np.isnan(b).any() else [float(b[0]), float(b[1])]
-            for n, b in zip(names, bounds, strict=True)
-        },
-        "counts": {n: int(c) for n, c in zip(names, (~np.isnan(table)).sum(axis=0), strict=True)},
-        "unparsable": sum(not s.parsed for s in scores),
-    }
+
+def strata_of(rows: Sequence[Row], task: Task, metric: str) -> list[str] | None:
+    """What weighs alike in a metric; None where items do."""
+    group = task.macro.get(metric)
+    return [row.groups.get(group, "") for row in rows] if group else None
 
 
 def metrics_of(
     rows: Sequence[Row], clusters: Sequence[Hashable], task: Task, scoring: Scoring, seed: int = 0
 ) -> dict[str, Any]:
-    """One scoring of one task, in the form of `metrics.json`."""
-    scores = score_rows(rows, task.family, scoring)
-    names = METRICS[task.family]
-    if scoring == "corrected" and "accuracy" not in names:
-        names = (*names, "accuracy")
-    return {"task": task.name, "scoring": scoring, **summary(scores, clusters, names, seed)}
+    """One scoring of one task, in the form of `metrics.json`.
+
+    A mean over no rows is 0, as the published tools have it, and its interval is null.
+    """
+    scores = score_rows(rows, task, scoring)
+    names = task.metrics[scoring]
+    table = metric_table(rows, scores, names, task)
+    means, intervals = {}, {}
+    for place, name in enumerate(names):
+        column, strata = table[:, [place]], strata_of(rows, task, name)
+        means[name] = number(column_means(column, strata)[0]) or 0.0
+        intervals[name] = interval_of(bootstrap_means(column, clusters, strata, seed=seed)[0])
+    return {
+        "task": task.name,
+        "scoring": scoring,
+        "n": len(rows),
+        "metrics": means,
+        "intervals": intervals,
+        "counts": dict(zip(names, map(int, (~np.isnan(table)).sum(axis=0)), strict=True)),
+        "unparsable": sum(not score.parsed for score in scores),
+    }
+
+
+def answer_lengths(predictions: Sequence[str]) -> dict[str, float]:
+    """The share of empty answers, and the answers' lengths in characters."""
+    lengths = np.array([len(text.strip()) for text in predictions])
+    return {
+        "empty": float((lengths == 0).mean()),
+        "mean_length": float(lengths.mean()),
+        "longest": float(lengths.max()),
+    }
+
+
+def headline_column(
+    rows: Sequence[Row], answers: Sequence[str | None], task: Task
+) -> NDArray[np.float64]:
+    """The headline metric (corrected scoring) of other answers to `rows`, NaN where one is None."""
+    asked = [
+        Row(answer=r.answer, prediction=said or "", options=r.options, groups=r.groups)
+        for r, said in zip(rows, answers, strict=True)
+    ]
+    column = metric_table(asked, score_rows(asked, task, "corrected"), (task.headline,), task)[:, 0]
+    return np.where([said is None for said in answers], math.nan, column)
+
+
+def cut_masks(
+    groups: Sequence[Mapping[str, str]], cuts: Sequence[Sequence[str]]
+) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """All items, then each value of each cut: its name and the items [items] that are in it."""
+    yield "all", np.ones(len(groups), dtype=bool)
+    for names in cuts:
+        keys = [tuple(group.get(name, "") for name in names) for group in groups]
+        for key in sorted(set(keys)):
+            if any(key):
+                yield " ".join(filter(None, key)), np.array([k == key for k in keys])
 
 
 def comparison(
@@ -75,53 +136,34 @@ def comparison(
     task: Task,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Model, shuffled-image control and majority on one section, over all and by breakdown.
+    """Model, shuffled-image control and majority on one section, over all and by cut.
 
     Args:
         items: the section's questions.
         predictions: the model's answers.
         control: its answers with another image; None where there was none to lend.
         task: gives the headline metric and the cuts.
-        seed: of the bootstrap.
+        seed: of the bootstrap and of the permutations.
 
     Returns:
-        `lines`: one dict a cut with n, accuracies and intervals of the three; `differences`: model
-        minus control and model minus majority with paired intervals and whether they clear 0.
+        `lines`: one dict a cut with n, accuracies and intervals of the three, and the paired
+        differences with their p-values; `differences`: those of all items, and whether they clear
+        0.
     """
-    majority = majority_answers(
-        [tuple(item.groups[name] for name in task.control_within) for item in items],
-        [normalise_answer(item.answer) for item in items],
-    )
-    answers: dict[str, Sequence[str | None]] = {
-        **{"model": predictions, "shuffled": control, "majority": majority}
+    rows = [row_of(item, said) for item, said in zip(items, predictions, strict=True)]
+    columns = {
+        "model": headline_column(rows, predictions, task),
+        "shuffled": headline_column(rows, control, task),
+        "majority": headline_column(rows, majority(items, task), task),
     }
-    columns = {name: _headline(items, said, task) for name, said in answers.items()}
     columns["model_minus_shuffled"] = columns["model"] - columns["shuffled"]
     columns["model_minus_majority"] = columns["model"] - columns["majority"]
     clusters = [item.image_key or item.id for item in items]
-    cuts: dict[tuple[str, ...], NDArray[np.bool_]] = {(): np.ones(len(items), dtype=bool)}
-    groups = [item.groups for item in items]
-    by = [task.breakdown[:1], task.breakdown] if task.breakdown else []
-    for names in by:
-        for key, column in masked_columns(np.ones(len(items)), groups, names).items():
-            cuts[key] = ~np.isnan(column)
-    table = np.stack(
-        [
-            np.where(inside, column, np.nan)
-            for inside in cuts.values()
-            for column in columns.values()
-        ],
-        axis=1,
-    )
-    means, bounds = column_means(table), bootstrap_means(table, clusters, seed=seed)
-    lines = []
-    for place, (key, inside) in enumerate(cuts.items()):
-        line: dict[str, Any] = {"cut": " ".join(key) or "all", "n": int(inside.sum())}
-        for offset, name in enumerate(columns):
-            at = place * len(columns) + offset
-            line[name] = number(means[at])
-            line[f"{name}_interval"] = [number(bound) for bound in bounds[at]]
-        lines.append(line)
+    lines: list[dict[str, Any]] = [
+        {"cut": cut, "n": int(inside.sum())}
+        | _line(columns, inside, clusters, strata_of(rows, task, task.headline), seed)
+        for cut, inside in cut_masks([item.groups for item in items], task.cuts)
+    ]
     return {
         "n": len(items),
         "images": len(set(clusters)),
@@ -131,41 +173,70 @@ def comparison(
             name: {
                 "mean": lines[0][name],
                 "interval": lines[0][f"{name}_interval"],
-                "clear_of_zero": (lines[0][f"{name}_interval"][0] or 0.0) > 0,
+                "clear_of_zero": (lines[0][f"{name}_interval"] or [0.0])[0] > 0,
             }
             for name in ("model_minus_shuffled", "model_minus_majority")
         },
     }
 
 
-def _headline(
-    items: Sequence[Item], answers: Sequence[str | None], task: Task
-) -> NDArray[np.float64]:
-    """The headline metric of each answer [items], NaN where there is no answer to score."""
-    scorer = SCORERS[task.family, "corrected"]
-    return np.array(
-        [
-            math.nan
-            if said is None
-            else scorer(row_of(item, said)).metrics.get(task.headline, math.nan)
-            for item, said in zip(items, answers, strict=True)
-        ]
+def _line(
+    columns: Mapping[str, NDArray[np.float64]],
+    inside: NDArray[np.bool_],
+    clusters: Sequence[Hashable],
+    strata: Sequence[Hashable] | None,
+    seed: int,
+) -> dict[str, Any]:
+    """Means, intervals and p-values of some items."""
+    table = np.stack([column[inside] for column in columns.values()], axis=1)
+    own = [label for label, chosen in zip(clusters, inside, strict=True) if chosen]
+    kept = strata and [label for label, chosen in zip(strata, inside, strict=True) if chosen]
+    means, bounds = column_means(table, kept), bootstrap_means(table, own, kept, seed=seed)
+    line: dict[str, Any] = {}
+    for place, name in enumerate(columns):
+        line[name] = number(means[place])
+        line[f"{name}_interval"] = interval_of(bounds[place])
+        if "_minus_" in name:
+            line[f"{name}_p"] = paired_p(table[:, place], own, seed)
+    return line
+
+
+def majority(items: Sequence[Item], task: Task) -> list[str | None]:
+    """The most frequent gold answer of each item's group; none where it would say nothing."""
+    if not task.majority:
+        return [None] * len(items)
+    return list(
+        majority_answers(
+            [tuple(item.groups.get(name, "") for name in task.control_within) for item in items],
+            [item.answer if item.options else normalise_answer(item.answer) for item in items],
+        )
     )
 
 
 def row_of(item: Item, prediction: str) -> Row:
     """An item and its answer as the scorers read them."""
-    options = {chr(ord("A") + i): text for i, text in enumerate(item.options)}
-    return Row(answer=item.answer, prediction=prediction, options=options)
+    return Row(answer=item.answer, prediction=prediction, options=item.options, groups=item.groups)
 
 
 def row_from_json(record: Mapping[str, Any]) -> Row:
-    """A line of a predictions file: options as a list, a mapping, or key-value records."""
+    """A line of a predictions file: options as a list, a mapping, or key-value records.
+
+    Other keys with texts are groups.
+    """
     given = record.get("options") or {}
     if isinstance(given, Mapping):
         options = {str(key): str(text) for key, text in given.items()}
     elif given and isinstance(given[0], Mapping):
         options = {str(option["key"]): str(option["value"]) for option in given}
     else:
-        options = {chr(ord("A") + i): str(text) for i, text in enumerate(given)}
-    return Row(answer=str(record["answer"]), prediction=str(record["prediction"]), options=options)
+        options = lettered([str(text) for text in given])
+    return Row(
+        answer=str(record["answer"]),
+        prediction=str(record["prediction"]),
+        options=options,
+        groups={
+            key: value
+            for key, value in record.items()
+            if key not in NOT_GROUPS and isinstance(value, str)
+        },
+    )

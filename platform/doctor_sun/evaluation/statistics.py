@@ -1,17 +1,20 @@
 """Intervals, baselines and controls: what a difference between two scores is worth.
 
 Questions about one image stand or fall together, so the bootstrap draws images (clusters), not
-questions. Baseline and control are compared with the model question by question (paired).
+questions. Baseline, control and other models are compared question by question (paired).
 """
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 DRAWS = 2000
+PERMUTATIONS = 9999
+BATCHED = 2_000_000  # signs in memory at a time
 LEVEL = 0.95
 CHUNK = 250  # draws at a time, which bounds the memory: CHUNK x clusters x 8 bytes
 
@@ -19,6 +22,7 @@ CHUNK = 250  # draws at a time, which bounds the memory: CHUNK x clusters x 8 by
 def bootstrap_means(
     values: NDArray[np.float64],
     clusters: Sequence[Hashable],
+    strata: Sequence[Hashable] | None = None,
     draws: int = DRAWS,
     level: float = LEVEL,
     seed: int = 0,
@@ -28,6 +32,8 @@ def bootstrap_means(
     Args:
         values: [items, columns]; NaN where a column does not apply to an item.
         clusters: one label an item (its image); items of one label are drawn together.
+        strata: one label an item; each stratum is drawn apart and its mean weighs as much as any
+            other's. None takes all items as one.
         draws: bootstrap samples.
         level: coverage of the intervals.
         seed: of the draws; all columns share them.
@@ -35,21 +41,75 @@ def bootstrap_means(
     Returns:
         [columns, 2]: lower and upper bounds; NaN for a column without any value.
     """
+    generator = np.random.default_rng(seed)
+    drawn = [
+        _drawn_means(values[inside], [clusters[i] for i in inside], draws, generator)
+        for inside in _strata(strata, len(clusters))
+    ]
+    return _quantiles(_mean_of_rest(np.stack(drawn)), level)
+
+
+def column_means(
+    values: NDArray[np.float64], strata: Sequence[Hashable] | None = None
+) -> NDArray[np.float64]:
+    """Means [columns] over the items each column applies to; NaN where there are none.
+
+    With `strata` the mean of their means.
+    """
+    return _mean_of_rest(
+        np.stack([_mean_of_rest(values[inside]) for inside in _strata(strata, len(values))])
+    )
+
+
+def _strata(labels: Sequence[Hashable] | None, count: int) -> list[NDArray[np.int64]]:
+    """The items of each stratum."""
+    if labels is None or not count:
+        return [np.arange(count)]
+    members: dict[Hashable, list[int]] = defaultdict(list)
+    for index, label in enumerate(labels):
+        members[label].append(index)
+    return [np.array(inside) for inside in members.values()]
+
+
+def _mean_of_rest(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means over the first axis of what is not NaN; NaN where nothing is."""
+    counts = (~np.isnan(values)).sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means: NDArray[np.float64] = np.where(
+            counts > 0, np.nansum(values, axis=0) / counts, np.nan
+        )
+    return means
+
+
+def _drawn_means(
+    values: NDArray[np.float64],
+    clusters: Sequence[Hashable],
+    draws: int,
+    generator: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Means [draws, columns] of clusters drawn with replacement."""
+    sums, counts = cluster_sums(values, clusters)
+    even = np.full(len(sums), 1 / max(1, len(sums)))
+    means = []
+    for start in range(0, draws, CHUNK):
+        drawn = generator.multinomial(len(sums), even, size=min(CHUNK, draws - start))
+        total = drawn @ counts
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means.append(np.where(total > 0, (drawn @ sums) / total, np.nan))
+    return np.concatenate(means)
+
+
+def cluster_sums(
+    values: NDArray[np.float64], clusters: Sequence[Hashable]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """[clusters, columns] sums of what is not NaN, and how many that are."""
     labels = {label: i for i, label in enumerate(dict.fromkeys(clusters))}
     member = np.array([labels[label] for label in clusters], dtype=np.int64)
     sums = np.zeros((len(labels), values.shape[1]))
     counts = np.zeros_like(sums)
     np.add.at(sums, member, np.nan_to_num(values))
     np.add.at(counts, member, ~np.isnan(values))
-    generator = np.random.default_rng(seed)
-    even = np.full(len(labels), 1 / max(1, len(labels)))
-    means = []
-    for start in range(0, draws, CHUNK):
-        drawn = generator.multinomial(len(labels), even, size=min(CHUNK, draws - start))
-        total = drawn @ counts
-        with np.errstate(invalid="ignore", divide="ignore"):
-            means.append(np.where(total > 0, (drawn @ sums) / total, np.nan))
-    return _quantiles(np.concatenate(means), level)
+    return sums, counts
 
 
 def _quantiles(means: NDArray[np.float64], level: float) -> NDArray[np.float64]:
@@ -62,11 +122,42 @@ def _quantiles(means: NDArray[np.float64], level: float) -> NDArray[np.float64]:
     return bounds
 
 
-def column_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means [columns] over the items each column applies to; NaN where there are none."""
-    counts = (~np.isnan(values)).sum(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(counts > 0, np.nansum(values, axis=0) / counts, np.nan)
+def paired_p(
+    differences: NDArray[np.float64], clusters: Sequence[Hashable], seed: int = 0
+) -> float | None:
+    """Two-sided p-value of a mean paired difference: the signs of whole clusters are flipped.
+
+    Args:
+        differences: [items] of one minus the other; NaN where there is nothing to compare.
+        clusters: one label an item.
+        seed: of the permutations; all are taken where there are fewer than `PERMUTATIONS`.
+
+    Returns:
+        The p-value; None where nothing can be compared.
+    """
+    sums, counts = cluster_sums(differences[:, None], clusters)
+    paired = sums[counts[:, 0] > 0, 0]
+    if not len(paired):
+        return None
+    if not paired.any():
+        return 1.0
+    found = stats.permutation_test(
+        (paired,),
+        np.sum,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=PERMUTATIONS,
+        batch=max(1, BATCHED // len(paired)),
+        rng=np.random.default_rng(seed),
+    )
+    return float(found.pvalue)
+
+
+def false_discovery(p_values: Sequence[float | None]) -> list[float | None]:
+    """Benjamini and Hochberg's adjustment over all cells that are looked at together."""
+    known = [p for p in p_values if p is not None]
+    adjusted = iter(stats.false_discovery_control(known)) if known else iter(())
+    return [None if p is None else float(next(adjusted)) for p in p_values]
 
 
 def majority_answers(groups: Sequence[Hashable], answers: Sequence[str]) -> list[str]:
@@ -116,12 +207,3 @@ def shuffled_partners(
             else:
                 partners[index] = partner
     return partners
-
-
-def masked_columns(
-    column: NDArray[np.float64], groups: Sequence[Mapping[str, str]], by: Sequence[str]
-) -> dict[tuple[str, ...], NDArray[np.float64]]:
-    """One column [items] split by the values of some groups, NaN outside each part."""
-    keys = [tuple(group[name] for name in by) for group in groups]
-    member = {key: np.array([k == key for k in keys]) for key in sorted(set(keys))}
-    return {key: np.where(inside, column, np.nan) for key, inside in member.items()}

@@ -13,7 +13,8 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 1
 td, th { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd }
 td:first-child, th:first-child { text-align: left; white-space: nowrap }
 img { max-width: 100% } figure { margin: 1rem 0 } figcaption, .note { color: #666 }
-td { vertical-align: top } td.said { text-align: left; min-width: 14rem } .wide { overflow-x: auto }
+td { vertical-align: top; white-space: nowrap }
+td.said { text-align: left; min-width: 14rem; white-space: normal } .wide { overflow-x: auto }
 .sheet { display: flex; flex-wrap: wrap; gap: .6rem } .sheet figure { margin: 0; width: 7rem }
 .sheet figcaption { font-size: .75rem; overflow-wrap: anywhere }
 </style></head><body><h1>{{ title }}</h1>

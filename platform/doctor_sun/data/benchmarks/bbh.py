@@ -2,7 +2,9 @@
 
 Suzgun et al. 2022 (github.com/suzgunmirac/BIG-Bench-Hard): bbh/TASK.json with
 {"canary", "examples": [{"input", "target"}]}. Where the input ends in "Options:" and lines such as
-"(A) text" or "- text", these are the options and a target of "(A)" is their text.
+"(A) text" or "- text", these are the options and a target of "(A)" is their text. The whole input
+is the item's context and the target as it stands its key: a model is asked and scored by these.
+cot-prompts/TASK.txt holds three worked examples a task.
 """
 
 import re
@@ -30,6 +32,8 @@ def load(folder: UPath) -> Iterator[BenchmarkItem]:
                 question=question.strip(),
                 answer=options.get(target.strip("()"), target),
                 options=tuple(text.strip() for _, text in OPTION.findall(listed)),
+                keys=target,
+                context=record.text("input"),
                 groups={"task": file.stem},
             )
 

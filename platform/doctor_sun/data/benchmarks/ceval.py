@@ -17,9 +17,15 @@ LETTERS = "ABCD"
 
 def load(folder: UPath) -> Iterator[BenchmarkItem]:
     """The questions of test and val, subject by subject."""
-    found = find(folder, "test/*_test.csv", "val/*_val.csv", "*/test/*_test.csv")
+    return split_items(folder, "test", "val")
+
+
+def split_items(folder: UPath, *splits: str) -> Iterator[BenchmarkItem]:
+    """The questions of some splits (dev, val, test), subject by subject."""
+    patterns = [f"{split}/*_{split}.csv" for split in splits]
+    found = find(folder, *patterns, *(f"*/{pattern}" for pattern in patterns))
     root = found[0].parent.parent
-    for file in sorted([*root.glob("test/*_test.csv"), *root.glob("val/*_val.csv")], key=str):
+    for file in sorted((file for name in patterns for file in root.glob(name)), key=str):
         for record in csv_records(file):
             options = {name: record.text(name) for name in LETTERS}
             letter = record.text("answer", "")
@@ -29,7 +35,8 @@ def load(folder: UPath) -> Iterator[BenchmarkItem]:
                 question=record.text("question"),
                 answer=options.get(letter, ""),
                 options=tuple(options.values()),
-                groups={"subject": file.stem.rsplit("_", 1)[0]},
+                keys=letter,
+                groups=dict(zip(("subject", "split"), file.stem.rsplit("_", 1), strict=True)),
             )
 
 

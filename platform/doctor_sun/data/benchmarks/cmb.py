@@ -47,7 +47,12 @@ def _item(record: Record, split: str, number: int, answers: Mapping[str, str]) -
         question=record.text("question"),
         answer=" ".join(texts[letter] for letter in letters if letter in texts),
         options=tuple(texts.values()),
-        groups={"exam_class": record.text("exam_class", "")},
+        keys=letters,
+        groups={
+            "split": split,
+            **{name: record.text(name, "") for name in ("exam_type", "exam_class")},
+            "question_type": record.text("question_type", ""),
+        },
     )
 
 

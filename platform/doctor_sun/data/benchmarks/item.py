@@ -1,6 +1,6 @@
 """One question of a benchmark, and what a benchmark is: a name, its files, a reader of them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from upath import UPath
@@ -26,6 +26,15 @@ class BenchmarkItem:
 
     options: tuple[str, ...] = ()
     """The texts to choose from, without their letters."""
+
+    keys: str = ""
+    """The letters of the right options ("B", "ACD"); empty for other questions."""
+
+    context: str = ""
+    """What is shown with the question and is no part of it: an abstract, a hint."""
+
+    checks: tuple[str, ...] = ()
+    """Of a programming problem: the assertions that an answer has to pass."""
 
     image_name: str = ""
     """What the publisher calls the item's picture; empty for a question without one."""
@@ -55,3 +64,8 @@ class Benchmark:
 
     load: Callable[[UPath], Iterator[BenchmarkItem]]
     """Reads the files in a folder, in their order; raises InputError naming file and record."""
+
+
+def lettered(options: Sequence[str]) -> dict[str, str]:
+    """Options by their letters, A for the first."""
+    return {chr(ord("A") + place): text for place, text in enumerate(options)}

@@ -23,6 +23,7 @@ def load(folder: UPath) -> Iterator[BenchmarkItem]:
             question=record.text("question"),
             answer=record.text("answer"),
             options=tuple(str(text).strip() for text in record["options"].values()),
+            keys=record.text("answer_idx", ""),
             groups={"step": record.text("meta_info", "")},
         )
 

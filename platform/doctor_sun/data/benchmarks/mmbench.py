@@ -3,7 +3,7 @@
 Liu et al. 2023 (github.com/open-compass/MMBench): MMBench_DEV_EN.tsv and MMBench_DEV_CN.tsv with
 index, question, hint, A to D, answer (a letter), image (base64, or the index of the row that holds
 it), category, l2-category. The 4,329 rows are rotations of the options of the same questions
-(index = question + n * 1,000,000): each question is read once.
+(index = question + n * 1,000,000): `load` reads each question once, `rotations` every row.
 """
 
 import base64
@@ -22,13 +22,17 @@ SHORTEST_PICTURE = 64  # a shorter value points to another row
 
 
 def load(folder: UPath) -> Iterator[BenchmarkItem]:
-    """The questions of either language's file, or of both."""
+    """The questions of either language's file, or of both, each once."""
+    return (item for item in rotations(folder) if item.groups["rotation"] == "0")
+
+
+def rotations(folder: UPath) -> Iterator[BenchmarkItem]:
+    """Every row of either language's file, or of both: each question in all its rotations."""
     for file in find(folder, "MMBench_DEV*.tsv", "*[Dd][Ee][Vv]*.tsv"):
         records = list(csv_records(file, delimiter="\t"))
         pictures = {record.text("index"): record.text("image") for record in records}
         for record in records:
-            if int(record.text("index")) < ROTATION:
-                yield _item(record, pictures, file)
+            yield _item(record, pictures, file)
 
 
 def _item(record: Record, pictures: dict[str, str], file: UPath) -> BenchmarkItem:
@@ -41,15 +45,23 @@ def _item(record: Record, pictures: dict[str, str], file: UPath) -> BenchmarkIte
         raise InputError(f"{record.place}: field 'image' is not base64") from error
     options = {name: text for name in LETTERS if (text := record.text(name, ""))}
     chinese = "CN" in file.name.upper()
+    rotation, number = divmod(int(record.text("index")), ROTATION)
     return BenchmarkItem(
         id=f"{'zh' if chinese else 'en'}/{record.text('index')}",
         language="zh" if chinese else "en",
         question=record.text("question"),
         answer=options.get(record.text("answer"), ""),
         options=tuple(options.values()),
+        keys=record.text("answer"),
+        context=record.text("hint", ""),
         image_name=record.text("index"),
         image=image,
-        groups={"category": record.text("category", "")},
+        groups={
+            "ability": record.text("l2-category", ""),
+            "category": record.text("category", ""),
+            "number": str(number),
+            "rotation": str(rotation),
+        },
     )
 
 

@@ -30,6 +30,7 @@ def load(folder: UPath) -> Iterator[BenchmarkItem]:
                 question=record.text("Question"),
                 answer=_answer(record, options),
                 options=options,
+                keys=_letter(record, options),
                 image_name=record.text("Figure_path"),
                 image=pictures.read(record.text("Figure_path")),
             )
@@ -37,10 +38,17 @@ def load(folder: UPath) -> Iterator[BenchmarkItem]:
 
 def _answer(record: Record, options: tuple[str, ...]) -> str:
     """The right option's text, whether the file names its letter or its words."""
+    letter = _letter(record, options)
+    return options[LETTERS.index(letter)] if letter else LETTER.sub("", record.text("Answer"))
+
+
+def _letter(record: Record, options: tuple[str, ...]) -> str:
+    """The right option's letter, "" where the answer is none of the options."""
     named = record.text("Answer_label", record.text("Answer"))
-    if named in LETTERS and named:
-        return options[LETTERS.index(named)]
-    return LETTER.sub("", record.text("Answer"))
+    if named and named in LETTERS:
+        return named
+    text = LETTER.sub("", record.text("Answer"))
+    return LETTERS[options.index(text)] if text in options else ""
 
 
 BENCHMARK = Benchmark(

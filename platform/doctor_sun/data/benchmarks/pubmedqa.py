@@ -2,8 +2,8 @@
 
 Jin et al. 2019 (github.com/pubmedqa/pubmedqa): test_set.json, or ori_pqal.json cut to the keys of
 test_ground_truth.json; each a JSON object by PubMed id with QUESTION, CONTEXTS, LONG_ANSWER,
-final_decision. The abstract is public literature and part of any medical corpus: only question and
-answer count as the item.
+final_decision. The abstract is public literature and part of any medical corpus: it is
+the item's context, and only question and answer count as held out.
 """
 
 from collections.abc import Iterator
@@ -32,6 +32,7 @@ def load(folder: UPath) -> Iterator[BenchmarkItem]:
             language="en",
             question=record.text("QUESTION"),
             answer=record.text("final_decision", str(decisions.get(key, ""))),
+            context=" ".join(map(str, record.fields.get("CONTEXTS") or ())),
         )
 
 

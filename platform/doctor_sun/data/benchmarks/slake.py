@@ -13,6 +13,8 @@ from doctor_sun.data.benchmarks.files import Pictures, find, json_records
 from doctor_sun.data.benchmarks.item import Benchmark, BenchmarkItem
 from doctor_sun.errors import InputError
 
+GROUPS = ("answer_type", "content_type", "modality", "location")
+
 
 def load(folder: UPath) -> Iterator[BenchmarkItem]:
     """The test questions of both languages."""
@@ -29,7 +31,7 @@ def load(folder: UPath) -> Iterator[BenchmarkItem]:
             answer=record.text("answer"),
             image_name=record.text("img_name"),
             image=pictures.read(record.text("img_name")),
-            groups={name: record.text(name) for name in ("answer_type", "content_type")},
+            groups={name: record.text(name, "") for name in GROUPS},
         )
 
 

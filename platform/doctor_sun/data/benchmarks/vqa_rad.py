@@ -36,7 +36,10 @@ def _from_json(path: UPath) -> Iterator[BenchmarkItem]:
             answer=record.text("answer"),
             image_name=record.text("image_name"),
             image=pictures.read(record.text("image_name")),
-            groups={"answer_type": record.text("answer_type").upper()},
+            groups={
+                "answer_type": record.text("answer_type").upper(),
+                **{name: record.text(name, "") for name in ("question_type", "image_organ")},
+            },
         )
 
 

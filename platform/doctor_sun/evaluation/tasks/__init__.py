@@ -1,22 +1,30 @@
-"""The benchmarks by name. A new one is a file here that makes a `Task`, and its line below."""
+"""The benchmarks by name. A new one is a file here that makes `TASKS`, and its line below."""
 
 from doctor_sun.config import unknown_key
 from doctor_sun.errors import InputError
-from doctor_sun.evaluation.tasks import phantom
-from doctor_sun.evaluation.tasks.task import Item, Task
+from doctor_sun.evaluation.tasks import (
+    bbh,
+    ceval,
+    cmb,
+    mbpp,
+    medqa,
+    mmbench,
+    own,
+    path_vqa,
+    phantom,
+    pmc_vqa,
+    pubmedqa,
+    slake,
+    vqa_med,
+    vqa_rad,
+)
+from doctor_sun.evaluation.tasks.task import Item, Prompts, Task
 
-TASKS: dict[str, Task] = {
-    task.name: task
-    for task in (
-        phantom.TASK,
-        Task(name="vqa", family="vqa"),
-        Task(name="vqa-rad", family="vqa"),
-        Task(name="slake", family="vqa"),
-        Task(name="path-vqa", family="vqa"),
-        Task(name="medqa", family="medqa"),
-        Task(name="pubmedqa", family="pubmedqa"),
-    )
-}
+MODULES = (
+    *(phantom, vqa_rad, slake, path_vqa, vqa_med, pmc_vqa, mmbench),
+    *(medqa, pubmedqa, cmb, ceval, bbh, mbpp, own),
+)
+TASKS: dict[str, Task] = {task.name: task for module in MODULES for task in module.TASKS}
 
 
 def find_task(name: str) -> Task:
@@ -32,4 +40,4 @@ def find_task(name: str) -> Task:
     return found
 
 
-__all__ = ["TASKS", "Item", "Task", "find_task"]
+__all__ = ["TASKS", "Item", "Prompts", "Task", "find_task"]

@@ -9,21 +9,21 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from doctor_sun.errors import InputError
-from doctor_sun.evaluation.tasks.task import Item, Task
+from doctor_sun.evaluation.tasks.free_answers import MULTIMEDEVAL, SCORING
+from doctor_sun.evaluation.tasks.task import Item, Prompts, Task
 
 FILE = "phantom.parquet"
 GROUPS = ("language", "kind", "track")
 COLUMNS = ("id", "question", "answer", "options", "image", "image_key", "finding", *GROUPS)
 
 
-def load(location: str) -> list[Item]:
+def load(location: UPath, prompts: Prompts) -> list[Item]:
     """The items of a phantom file, or of a folder that holds one, in file order.
 
     Raises:
         InputError: no such file, not Parquet, or a column is missing.
     """
-    path = UPath(location)
-    path = path / FILE if path.is_dir() else path
+    path = location / FILE if location.is_dir() else location
     if not path.is_file():
         raise InputError(f"benchmark {path} does not exist")
     try:
@@ -40,7 +40,9 @@ def load(location: str) -> list[Item]:
             id=row["id"],
             question=row["question"],
             answer=row["answer"],
-            options=tuple(row["options"] or ()),
+            options={
+                chr(ord("A") + place): text for place, text in enumerate(row["options"] or ())
+            },
             image=row["image"],
             image_key=row["image_key"],
             truth=row["finding"],
@@ -50,12 +52,20 @@ def load(location: str) -> list[Item]:
     ]
 
 
-TASK = Task(
-    name="phantom",
-    family="vqa",
-    load=load,
-    headline="accuracy",
-    control_within=("language", "kind"),
-    sections="track",
-    breakdown=("language", "kind"),
+TASKS = (
+    Task(
+        name="phantom",
+        title="Phantom radiographs",
+        source="made by jobs/corpus.py",
+        split="held-out anatomies, and held-out combinations",
+        items="as configured",
+        prompt="{question}",
+        published_by=MULTIMEDEVAL,
+        load=load,
+        control_within=("language", "kind"),
+        sections="track",
+        cuts=(("language",), ("language", "kind")),
+        max_tokens=24,
+        **SCORING,
+    ),
 )

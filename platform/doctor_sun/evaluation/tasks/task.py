@@ -1,26 +1,39 @@
-"""What a benchmark is to the rest of the evaluation: its items, its scoring family, its cuts."""
+"""What a benchmark is to the rest of the evaluation: its questions, prompts, scorers and cuts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
-from doctor_sun.evaluation.scoring import Family
+from upath import UPath
+
+from doctor_sun.data.benchmarks.item import Benchmark, BenchmarkItem, lettered
+from doctor_sun.evaluation.scoring import Scorer, Scoring
+from doctor_sun.records import image_key
+
+Prompts = Literal["published", "plain"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One question of a benchmark."""
+    """One question of a benchmark, as a model is asked it."""
 
     id: str
     """Unique in the benchmark."""
 
     question: str
-    """What is asked; the prompt is the image, then this text, as in training."""
+    """The question alone."""
 
     answer: str
-    """The gold answer."""
+    """The gold answer, as `scoring.Row.answer`."""
 
-    options: tuple[str, ...] = ()
-    """The texts to choose from, in order; empty for other questions."""
+    prompt: str = ""
+    """What is sent after the image; empty sends the question."""
+
+    shots: tuple[tuple[str, str], ...] = ()
+    """Worked examples (prompt, answer), sent as earlier turns."""
+
+    options: Mapping[str, str] = field(default_factory=dict)
+    """The texts to choose from by their letters; empty for other questions."""
 
     image: bytes | None = None
     """The encoded image (PNG, JPEG); None for a text question."""
@@ -35,27 +48,81 @@ class Item:
     """What results are broken down by: language, question kind, ..."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Task:
-    """A benchmark: one file in this folder makes one."""
+    """A benchmark: a file in this folder makes one, or one a language."""
 
     name: str
     """The name on the command line."""
 
-    family: Family
-    """Which scorers read its answers."""
+    title: str
+    """The name in tables."""
 
-    load: Callable[[str], list[Item]] | None = None
-    """Reads the publisher's files; None for a task whose predictions are made elsewhere."""
+    benchmark: str = ""
+    """The benchmark's name in decontamination (`data/benchmarks`), where it is another."""
+
+    source: str
+    """Where the publisher offers it."""
+
+    split: str
+    """The release, and which of its questions are asked."""
+
+    items: str
+    """How many these are in the published release."""
+
+    prompt: str
+    """What is sent, in the published form, fields in braces."""
+
+    published_by: str
+    """Whose scoring `published` is, with the version."""
+
+    load: Callable[[UPath, Prompts], Iterable[Item]]
+    """Reads the publisher's files; raises InputError naming file and record."""
+
+    published: Scorer
+    corrected: Scorer
+
+    metrics: Mapping[Scoring, tuple[str, ...]]
+    """Names of the metrics of either scoring, in the order of tables."""
 
     headline: str = "accuracy"
     """The metric that model, control and majority are compared by (of the corrected scoring)."""
 
-    control_within: tuple[str, ...] = ()
+    together: str = ""
+    """A group whose rows count as one question, right only when all of them are (`accuracy`)."""
+
+    macro: Mapping[str, str] = field(default_factory=dict)
+    """Metric to the group whose values weigh alike in it, however many items each has."""
+
+    control_within: tuple[str, ...] = ("language",)
     """Groups that the shuffled-image control and the majority keep equal."""
 
     sections: str = ""
     """A group whose values are reported apart and never pooled; empty for one section."""
 
-    breakdown: tuple[str, ...] = ()
-    """Groups whose combinations get a line of their own."""
+    cuts: tuple[tuple[str, ...], ...] = ()
+    """Groups, alone or combined, whose values get a line of their own."""
+
+    majority: bool = True
+    """Whether a most frequent answer says anything; not for programs."""
+
+    max_tokens: int = 64
+    """Longest answer, in tokens, where the configuration gives none."""
+
+    def scorer(self, scoring: Scoring) -> Scorer:
+        """The scorer of that name."""
+        return self.published if scoring == "published" else self.corrected
+
+
+def item_of(benchmark: Benchmark, item: BenchmarkItem, prompt: str, answer: str) -> Item:
+    """A publisher's question with its prompt and the gold answer as the scorers want it."""
+    return Item(
+        id=f"{benchmark.name}/{item.id}",
+        question=item.question,
+        answer=answer,
+        prompt=prompt,
+        options=lettered(item.options),
+        image=item.image,
+        image_key=image_key(item.image) if item.image else "",
+        groups={"language": item.language, **item.groups},
+    )
