@@ -5,11 +5,11 @@ pipes, and no right to anything but to compute and to use these pipes:
 
 - The candidate (`sandbox_candidate`) runs the program. It is never told the assertions, only which
   function to call with which arguments, and it answers with data.
-- The judge (`judge` below) runs the assertions. In them the names that the program defines stand
+- The judge (`main` below) runs the assertions. In them the names that the program defines stand
   for calls to the candidate; what comes back is read as plain data (numbers, text, containers, a
   few kinds of collections) and built anew, so that no code of the program takes part in a
   comparison. What is no plain data (an instance, a function, a generator) stays in the candidate:
-  the judge holds a number for it that can be called, iterated over, passed on, and equals nothing.
+  the judge has a handle that can be called, iterated over and passed on, and equals nothing.
   Builtins and standard modules in an assertion are the judge's own. A test in which two results of
   the program are compared, so that the program would judge itself, is refused.
 

@@ -38,7 +38,12 @@ SETUP = "setup"
 
 
 def load(folder: UPath, prompts: Prompts) -> Iterator[Item]:
-    """The test problems, each after three others with their programs."""
+    """The test problems, each after three others with their programs.
+
+    Raises:
+        InputError: also where this system cannot contain a program: before anything is asked.
+    """
+    check_program("def one():\n    return 1", ["assert one() == 1"])
     found = {item.id: item for item in problems(folder)}
     asked = {
         key: PROMPT.format(question=item.question, checks="\n".join(item.checks))
