@@ -16,6 +16,7 @@ from tests.test_training_stage import instruct
 from tests.tiny_models import build_clip, build_llm
 
 ROOT = Path(__file__).parent.parent
+STEPS = 12
 
 
 def train_and_lose_a_node(folder: Path) -> None:
@@ -29,12 +30,13 @@ def train_and_lose_a_node(folder: Path) -> None:
 
     def lose() -> None:
         metrics = folder / "lost" / "metrics.jsonl"
-        while not metrics.exists() or len(metrics.read_text().splitlines()) < 8:
+        while not metrics.exists() or len(metrics.read_text().splitlines()) < 4:
             time.sleep(0.05)
         cluster.remove_node(others[0], allow_graceful=False)
 
     threading.Thread(target=lose, daemon=True).start()
-    run(instruct(folder, "lost", gpus_per_worker=1, workers_min=1))
+    short = {"samples": 16 * STEPS, "checkpoint_every": 3}
+    run(instruct(folder, "lost", gpus_per_worker=1, workers_min=1, **short))
     ray.shutdown()
     cluster.shutdown()
 
@@ -53,9 +55,9 @@ def test_a_lost_node_leaves_fewer_workers_and_every_step(tmp_path: Path) -> None
     command = [sys.executable, "-c", code, str(tmp_path)]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=400)
     metrics = read_metrics(tmp_path / "lost")
-    assert [row["step"] for row in metrics] == list(range(1, 21))
+    assert [row["step"] for row in metrics] == list(range(1, STEPS + 1))
     assert {row["workers"] for row in metrics} == {1, 2}
     assert [row["workers"] for row in metrics] == sorted(
         (row["workers"] for row in metrics), reverse=True
     )
-    assert metrics[-1]["loss"] < 0.5 * metrics[0]["loss"]
+    assert metrics[-1]["loss"] < 0.8 * metrics[0]["loss"]

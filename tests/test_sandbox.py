@@ -17,6 +17,8 @@ from doctor_sun.errors import InputError
 from doctor_sun.evaluation import sandbox
 from doctor_sun.evaluation.sandbox import SandboxConfig, check_program
 
+pytestmark = pytest.mark.slow
+
 PR_SET_CHILD_SUBREAPER = 36
 SHORT = SandboxConfig(seconds=1)
 WRONG = {"failed", "wrong_answer"}

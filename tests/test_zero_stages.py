@@ -11,7 +11,7 @@ import torch.multiprocessing as mp
 
 from tests.tiny_models import build_clip, build_llm
 
-STEPS = 20
+STEPS = 12
 GLOBAL_BATCH = 8
 TOLERANCE = 2e-4  # fp32; the stages reduce gradients in different orders
 HALF_TOLERANCE = 3e-2  # bf16 against fp32
@@ -214,7 +214,7 @@ def test_sharding_passes_and_packing_leave_the_losses_as_they_are(
     half = "precision" in SETTINGS[name].engine
     tolerance = HALF_TOLERANCE if half else TOLERANCE
     torch.testing.assert_close(losses, alone, atol=tolerance, rtol=0)
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < 0.7 * losses[0]
     assert found[name]["validation"] == pytest.approx(found["alone"]["validation"], abs=tolerance)
     assert half or found[name]["answers"] == found["alone"]["answers"]
     assert not found[name]["frozen_moved"]

@@ -100,7 +100,9 @@ class Engine:
             [[_message(message) for message in body["messages"]] for body in bodies],
             [
                 SamplingParams(
-                    temperature=body["temperature"], max_tokens=body["max_tokens"], seed=0
+                    temperature=body["temperature"],
+                    max_tokens=body["max_tokens"],
+                    seed=0 if body["temperature"] else None,  # a generator a request costs time
                 )
                 for body in bodies
             ],

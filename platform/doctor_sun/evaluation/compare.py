@@ -64,7 +64,10 @@ def run(config: CompareConfig) -> dict[str, Any]:
     """
     if len(config.evaluations) < 2:
         raise InputError("give two or more --evaluations.NAME FOLDER")
-    step = Step(config, "compare", config.evaluations)
+    inputs = {f"evaluation {name}": folder for name, folder in config.evaluations.items()}
+    if config.published:
+        inputs["published"] = config.published
+    step = Step(config, "compare", inputs)
     if step.reused:
         return step.manifest
     read = {name: read_evaluation(name, folder) for name, folder in config.evaluations.items()}

@@ -24,13 +24,13 @@ SHORTEST = 20  # characters of a normalised question; shorter ones say nothing
 INPUTS = ("checkpoint", "llm", "start_from")
 
 
-def training_data(model: str) -> list[str]:
+def training_data(model: str | None) -> list[str]:
     """The curated data sets that a model folder's manifests lead back to.
 
     A folder that was moved or made elsewhere leads nowhere: the list is then empty.
     """
     found: dict[str, None] = {}
-    todo, seen = [model], set()
+    todo, seen = [model] if model else [], set()
     while todo:
         location = todo.pop()
         if location in seen:

@@ -147,12 +147,14 @@ def evaluate_model(config: EvaluateConfig) -> dict[str, Any]:
     inputs = {f"benchmark {task.name}": folder for task, folder in tasks.items()}
     if model.folder:
         inputs["model"] = str(model.folder)
+    if config.published:
+        inputs["published"] = config.published
     step = Step(config, "evaluate", inputs, keep=[STORED])
     if step.reused:
         return step.manifest
     items = {task: load_items(task, folder, config, model) for task, folder in tasks.items()}
     asked = {task: ask_items(task, own, config, model) for task, own in items.items()}
-    folders = config.trained_on or contamination.training_data(config.model or "")
+    folders = config.trained_on or contamination.training_data(config.model)
     by_name = {task.name: own for task, own in items.items()}
     with connect(config.address):
         in_training = contamination.overlaps(by_name, folders, config.address)
