@@ -38,6 +38,7 @@ def write_evaluation(folder: Path, name: str, said: Sequence[str]) -> str:
     (folder / "predictions").mkdir(parents=True)
     write_predictions(UPath(folder) / "predictions" / "cmb.jsonl", ITEMS, said, [None] * len(said))
     result = task_results(task, ITEMS, said, [None] * len(said), EvaluateConfig(output="-"))
+    result |= {"limit": None, "unanswered": 0, "contamination": {}}
     metrics = {"model": {"name": name, "source": str(folder)}, "tasks": {"cmb": result}}
     write_json(UPath(folder) / "metrics.json", metrics)
     return str(folder)
@@ -76,7 +77,7 @@ def test_a_lineage_tells_format_from_ability(tmp_path: Path) -> None:
     assert back["change"] == pytest.approx(0.375)
     cuts = [line["cut"] for line in found["changes"][0]["lines"]]
     assert cuts[0] == "all"
-    assert {"医师", "护理"} <= set(cuts)
+    assert {"exam type: 医师", "exam type: 护理"} <= set(cuts)
     assert found["models"]["medical"]["unparsable"] == pytest.approx(1 / 3)
     page = (tmp_path / "out" / "report.html").read_text()
     assert "base to medical: lost" in page
@@ -105,6 +106,9 @@ def test_published_figures_of_ones_own_fill_the_tables(tmp_path: Path) -> None:
     assert table.frame.loc[("HuatuoGPT", "as printed"), ("CMB", "Accuracy")] == "43.2"
     file.write_text("table,model,task,metric,value\n6,HuatuoGPT,cmb,accuracy,43.2\n")
     with pytest.raises(InputError, match="line 2: the paper has tables 3 to 6, shares of 1"):
+        paper_tables([metrics], str(file))
+    file.write_text("table,model,task,metric,value\n6,HuatuoGPT,slake,accuracy,0.4\n")
+    with pytest.raises(InputError, match="line 2: table 6 has no such task and metric"):
         paper_tables([metrics], str(file))
     file.write_text("table,model\n6,HuatuoGPT\n")
     with pytest.raises(InputError, match="line 2: not table, model"):

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from doctor_sun.errors import InputError
 from doctor_sun.evaluation import contamination
 from doctor_sun.evaluation.tasks import TASKS, Item
 from doctor_sun.records import image_key, make_sample, to_table
@@ -86,4 +87,11 @@ def test_a_models_manifests_lead_to_its_training_data(tmp_path: Path) -> None:
     manifest("export", checkpoint=tuned)
     assert contamination.training_data(str(tmp_path / "export")) == [second, first]
     assert contamination.training_data(str(tmp_path / "elsewhere")) == []
-    assert contamination.compared(TASKS["medqa"], []).startswith("unknown")
+    unknown = contamination.report(TASKS["medqa"], [item("1", QUESTION)], set(), [])
+    assert unknown["items_in_training_data"] is None
+    assert contamination.sentence(unknown).startswith("no training data was found")
+
+
+def test_a_folder_that_holds_no_training_data_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no data/\*.parquet"):
+        contamination.overlaps({}, [str(tmp_path)], None)

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,17 @@ from doctor_sun.evaluation.evaluate import (
     EvaluateConfig,
     ask_items,
     asked_model,
+    first_questions,
     run,
 )
 from doctor_sun.evaluation.inference import DecodingConfig, Question, answer_all
-from doctor_sun.evaluation.measure import comparison
+from doctor_sun.evaluation.measure import comparison, row_of, score_rows
 from doctor_sun.evaluation.predictions import read_predictions
 from doctor_sun.evaluation.tasks import TASKS, Item
 from doctor_sun.records import image_key
 from doctor_sun.runs import Step
 from doctor_sun.vllm_engine import EngineConfig
+from tests.benchmark_layouts import LAYOUTS
 from tests.chat_server import ChatServer, Reply
 from tests.small_data import picture
 from tests.tiny_models import build_llava, build_llm
@@ -127,6 +129,7 @@ def test_score_only_of_questions_with_options(tmp_path: Path) -> None:
         ('{"id": "1", "answer": "x"}\n', "line 1: key 'prediction' is missing"),
         ('{"id": "1", "answer": ["secret"], "prediction": "y"}\n', "line 1: key 'answer' must be"),
         ("[1]\n", "line 1: not a JSON object"),
+        ('{"id": 1, "answer": "x", "prediction": "y"}\n' * 2, "line 2: its id stands in an"),
         ("\n", "holds no lines"),
     ],
 )
@@ -145,6 +148,10 @@ def test_wrong_requests_end_with_one_line(tmp_path: Path) -> None:
     some = {"slake": str(tmp_path)}
     with pytest.raises(InputError, match="give one of --model"):
         run(EvaluateConfig(output=output))
+    with pytest.raises(InputError, match="needs --task"):
+        run(EvaluateConfig(output=output, score_only="x"))
+    with pytest.raises(InputError, match="--limit is a number of questions"):
+        run(EvaluateConfig(output=output, model="x", benchmarks=some, limit=-1))
     with pytest.raises(InputError, match="give --benchmarks"):
         run(EvaluateConfig(output=output, model="x"))
     with pytest.raises(InputError, match="nearest known task is 'slake'"):
@@ -227,16 +234,22 @@ def items_of(answers: list[str], truths: list[str]) -> list[Item]:
     ]
 
 
+def compared(items: list[Item], said: list[str], control: Sequence[str | None]) -> dict[str, Any]:
+    task = TASKS["phantom"]
+    rows = [row_of(item, text) for item, text in zip(items, said, strict=True)]
+    return comparison(items, said, score_rows(rows, task, "corrected"), control, task)
+
+
 def test_comparison_tells_a_seeing_model_from_a_blind_one() -> None:
     gold = ["left", "right"] * 40
     items = items_of(gold, ["x", "y"] * 40)
-    seeing = comparison(items, gold, gold[1:] + gold[:1], TASKS["phantom"])
+    seeing = compared(items, gold, gold[1:] + gold[:1])
     assert all(found["clear_of_zero"] for found in seeing["differences"].values())
     assert seeing["lines"][0]["majority"] == 0.5
-    blind = comparison(items, ["left"] * 80, ["left"] * 80, TASKS["phantom"])
+    blind = compared(items, ["left"] * 80, ["left"] * 80)
     assert not any(found["clear_of_zero"] for found in blind["differences"].values())
     assert blind["differences"]["model_minus_shuffled"]["interval"] == [0, 0]
-    lonely = comparison(items, gold, [None] * 80, TASKS["phantom"])
+    lonely = compared(items, gold, [None] * 80)
     assert lonely["without_control"] == 80
     assert lonely["differences"]["model_minus_shuffled"]["mean"] is None
 
@@ -291,7 +304,8 @@ def test_a_killed_evaluation_resumes_and_vllm_answers_as_transformers(
 
     # What a run that was killed after its first batch leaves behind.
     step = Step(config, "evaluate", {"model": model, "benchmark phantom": str(benchmark)})
-    asked = ask_items(task, items, config, asked_model(config))
+    model_asked = asked_model(config)
+    asked = ask_items(task, items, config, model_asked, model_asked.identity())
     done = {asked[n][0].key: expected[n] for n in range(8)}
     store(step.folder / STORED, done)
 
@@ -310,6 +324,7 @@ def test_a_killed_evaluation_resumes_and_vllm_answers_as_transformers(
     assert page.count("data:image/png") == 3
     assert run(config)["key"] == manifest["key"]
     scored = EvaluateConfig(
+        task="phantom",
         score_only=str(tmp_path / "out" / "predictions" / "phantom.jsonl"),
         output=str(tmp_path / "scored"),
     )
@@ -414,6 +429,55 @@ def test_questions_that_get_no_answer_are_counted_or_stop(
     assert found["unanswered"] == 1
     assert found["corrected"]["unparsable"] == 1
     assert found["corrected"]["n"] == 20
+
+
+def test_questions_without_their_pictures_are_refused(tmp_path: Path) -> None:
+    """A folder of SLAKE without its pictures is not asked as text."""
+    LAYOUTS["slake"](tmp_path)
+    (tmp_path / "imgs.zip").unlink()
+    config = EvaluateConfig(
+        model=build_llm(tmp_path / "llm"),
+        benchmarks={"slake": str(tmp_path)},
+        output=str(tmp_path / "out"),
+    )
+    with pytest.raises(InputError, match="1 of 1 questions lack their picture's file"):
+        run(config)
+
+
+def test_a_limit_counts_questions_and_keeps_their_rotations() -> None:
+    def row(number: int, rotation: int) -> Item:
+        groups = {"number": str(number), "rotation": str(rotation)}
+        return Item(id=f"{number}/{rotation}", question="?", answer="A", groups=groups)
+
+    rows = [row(number, rotation) for rotation in range(3) for number in range(5)]
+    kept = first_questions(rows, TASKS["mmbench-dev"], 2)
+    assert {item.groups["number"] for item in kept} == {"0", "1"}
+    assert len(kept) == 6
+    assert len(first_questions(rows, TASKS["vqa"], 2)) == 2
+    assert first_questions(rows, TASKS["vqa"], None) == rows
+
+
+def test_predictions_without_the_groups_that_weigh_are_refused(tmp_path: Path) -> None:
+    """Else circular accuracy would silently be another metric under its name."""
+    lines = [{"id": n, "answer": "A", "prediction": "A", "options": ["x", "y"]} for n in range(4)]
+    file = write_lines(tmp_path / "given.jsonl", lines)
+    output = str(tmp_path / "out")
+    with pytest.raises(InputError, match="id 0: mmbench-dev needs the key 'number'"):
+        run(EvaluateConfig(score_only=file, task="mmbench-dev", output=output))
+    lines = [line | {"number": n // 2} for n, line in enumerate(lines)]
+    lines[3]["prediction"] = "B"
+    run(
+        EvaluateConfig(
+            score_only=write_lines(tmp_path / "given.jsonl", lines),
+            task="mmbench-dev",
+            output=output,
+        )
+    )
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())["metrics"]
+    assert metrics == {"accuracy": 0.5, "rotation_accuracy": 0.75}
+    broken = write_lines(tmp_path / "broken.jsonl", [lines[0] | {"options": "A. x B. y"}])
+    with pytest.raises(InputError, match="id 0: options are neither a list"):
+        run(EvaluateConfig(score_only=broken, task="mmbench-dev", output=str(tmp_path / "new")))
 
 
 def test_a_language_model_is_not_shown_images(tmp_path: Path) -> None:

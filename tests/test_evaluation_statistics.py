@@ -111,7 +111,7 @@ def test_p_values_are_even_without_a_difference_and_small_with_one() -> None:
     for seed in range(150):
         clusters = np.repeat(np.arange(40), 3)
         noise = generator.choice([-1.0, 0.0, 1.0], size=40)[clusters]  # an image's questions agree
-        p = paired_p(noise, list(clusters), seed)
+        p = paired_p(noise, list(clusters), seed=seed)
         assert p is not None
         found.append(p)
     rejected = np.mean(np.array(found) < 0.1)
@@ -121,6 +121,13 @@ def test_p_values_are_even_without_a_difference_and_small_with_one() -> None:
     assert better < 0.001
     assert paired_p(np.zeros(5), range(5)) == 1.0
     assert paired_p(np.full(5, np.nan), range(5)) is None
+    assert paired_p(np.array([0.5]), ["a"]) == 1.0
+    # Where strata weigh alike, the many items of one do not outvote the few of the other.
+    change = np.concatenate([np.full(200, 0.0), np.full(10, 1.0)])
+    strata = ["many"] * 200 + ["few"] * 10
+    p = paired_p(change, range(210), strata)
+    assert p is not None
+    assert p < 0.01
     few = paired_p(np.ones(4), range(4))
     assert few == pytest.approx(2 / 16)  # all permutations of four signs
 

@@ -9,10 +9,11 @@ from doctor_sun.evaluation.cleaning import clean_published, corrected_tokens, no
 from doctor_sun.evaluation.measure import metrics_of, row_from_json
 from doctor_sun.evaluation.scoring import Row
 from doctor_sun.evaluation.scoring.choice import chosen_option, named_options
-from doctor_sun.evaluation.scoring.vqa import bleu1, verdict
+from doctor_sun.evaluation.scoring.vqa import bleu1, negated, verdict
 from doctor_sun.evaluation.scoring.vqa import corrected as vqa_corrected
 from doctor_sun.evaluation.scoring.vqa import published as vqa_published
 from doctor_sun.evaluation.tasks import TASKS
+from doctor_sun.evaluation.tasks.mbpp import corrected_program
 
 MEDQA, PUBMEDQA = TASKS["medqa"], TASKS["pubmedqa"]
 
@@ -145,6 +146,39 @@ def test_pubmedqa_decisions(prediction: str, published: str, corrected: str) -> 
         "yes and no": "yes",
         "either yes or no": "",
         "": "",
+        "对不起，我无法判断。": "",
+        "对于这张图像，未见肺炎。": "",
+        "对比剂增强CT": "",
+        "是胸部X线片": "",
+        "没错，是的。": "yes",
+        "非常抱歉，无法回答": "",
+        "非常明显": "",
+        "无疑是的": "yes",
+        "不知道": "",
+        "不能确定": "",
+        "不好说": "",
+        "没有办法判断": "",
+        "Not sure": "",
+        "答案是：是": "yes",
+        "答案：是": "yes",
+        "答：是的": "yes",
+        "根据图像，是的。": "yes",
+        "肯定": "yes",
+        "无": "no",
+        "未见骨折": "no",
+        "有结节": "yes",
+        "存在": "yes",
+        "不存在": "no",
+        "**Yes**": "yes",
+        "The answer is yes.": "yes",
+        "Based on the image, no fracture is seen": "no",
+        "答案是否": "",
+        "不对": "no",
+        "对": "yes",
+        "是": "yes",
+        "没有": "no",
+        "Answer: No": "no",
+        "无疑": "",
     }.items(),
 )
 def test_verdicts_in_both_languages(text: str, said: str) -> None:
@@ -196,11 +230,56 @@ def test_an_option_named_twice_is_no_choice() -> None:
     assert chosen_option("The answer is A. The answer is B.", OPTIONS) == ""
 
 
+CHOICES = {
+    "A": "Pneumonia",
+    "B": "Heparin",
+    "C": "Warfarin",
+    "D": "Iron",
+    "E": "ACE inhibitor",
+}
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     {
-        "A": "A",
-        "A.": "A",
+        "The correct answer is: B": "B",
+        "The answer is: B.": "B",
+        "**Answer:** B": "B",
+        "The answer is \\boxed{B}": "B",
+        "The correct choice would be B.": "B",
+        "It is B": "B",
+        "答案是：B": "B",
+        "正确答案是：B": "B",
+        "故选：B": "B",
+        "选择B": "B",
+        "答案选择B": "B",
+        "正确选项是B": "B",
+        "正确的选项为B": "B",
+        "【答案】B": "B",
+        "b": "B",
+        "(b)": "B",
+        "The correct answer is B. Option A is incorrect because": "B",
+        "答案是B。选项A错误": "B",
+        "选项D错误，所以答案是C": "C",
+        "D-dimer": "",
+        "E. coli infection": "",
+        "C. difficile": "",
+        "A CT scan is best.": "",
+        "A 45-year-old man": "",
+        "ACE inhibitor": "E",
+        "ACE inhibitors help": "",
+        "It is not pneumonia": "",
+        "A B D": "ABD",
+        "A；C": "AC",
+        "A/C": "AC",
+        "答案：A C D": "ACD",
+        "A. 高血压\nC. 冠心病": "AC",
+        "A.高血压、C.冠心病": "AC",
+        "OPTION A IS CORRECT.": "A",
+        "A is correct": "A",
+        "The answer is A. The answer is B.": "AB",
+        "B: Heparin": "B",
+        "B. heparin": "B",
         "(B) Heparin": "B",
         "答案：A、C": "AC",
         "答案是ACD。": "ACD",
@@ -211,10 +290,22 @@ def test_an_option_named_twice_is_no_choice() -> None:
         "Heparin and warfarin": "BC",
         "I do not know": "",
         "": "",
+        "A": "A",
+        "A.": "A",
+        "The answer is not A": "",
+        "B选项正确": "B",
+        "C": "C",
+        "Warfarin": "C",
+        "Answer: B\nExplanation: A is wrong": "B",
+        "The answer is option B": "B",
+        "我认为应该选B": "B",
+        "B、C": "BC",
+        "选B": "B",
+        "As an AI, I cannot answer": "",
     }.items(),
 )
 def test_named_options_in_both_languages(text: str, named: str) -> None:
-    assert "".join(sorted(named_options(text, OPTIONS))) == named
+    assert "".join(sorted(named_options(text, CHOICES))) == named
 
 
 def test_a_denial_is_scored_apart_from_a_no() -> None:
@@ -224,3 +315,61 @@ def test_a_denial_is_scored_apart_from_a_no() -> None:
     assert vqa_published(row).metrics["closed_accuracy"] == 1
     wrong = Row(answer="yes", prediction="No effusion is seen.")
     assert vqa_corrected(wrong).metrics["negated_closed_accuracy"] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "denies"),
+    {
+        "The heart is not enlarged.": True,
+        "The heart isn't enlarged.": True,
+        "There isn't a fracture": True,
+        "None seen": True,
+        "cannot be determined": False,
+        "I don't know": False,
+        "Normal": False,
+        "Not sure": False,
+        "未见明显异常": True,
+        "正常": False,
+    }.items(),
+)
+def test_denials_in_both_languages(text: str, denies: bool) -> None:
+    assert negated(text) == denies
+
+
+@pytest.mark.parametrize(
+    ("gold", "said", "right"),
+    [
+        ("] )", "I do not know.", False),
+        ("] )", "So the answer is ] ).", True),
+        ("-50", "So the answer is 50.", False),
+        ("-50", "The answer is **-50**.", True),
+        ("True", "so the answer is true", True),
+        ("(A)", "(A)", True),
+        ("(A)", "The answer is (B).", False),
+        ("24", "The answer is 25. No, the answer is 24.", True),
+    ],
+)
+def test_corrected_reasoning_answers(gold: str, said: str, right: bool) -> None:
+    score = TASKS["bbh"].corrected(Row(answer=gold, prediction=said))
+    assert bool(score.metrics["accuracy"]) == right
+
+
+@pytest.mark.parametrize(
+    ("text", "decision"),
+    [
+        ("There is no clear answer, so maybe.", "maybe"),
+        ("No clear conclusion can be drawn; maybe.", "maybe"),
+        ("Based on the abstract, yes, no doubt", "yes"),
+        ("The answer is no. Yes would be wrong.", "no"),
+    ],
+)
+def test_corrected_decisions(text: str, decision: str) -> None:
+    for gold in ("yes", "no", "maybe"):
+        score = PUBMEDQA.corrected(Row(answer=gold, prediction=text))
+        assert score.metrics["accuracy"] == float(gold == decision)
+
+
+def test_the_program_is_the_block_that_defines() -> None:
+    usage, code = "print(add(1, 2))", "def add(a, b):\n    return a + b"
+    text = f"Usage:\n```python\n{usage}\n```\nCode:\n```python\n{code}\n```"
+    assert corrected_program(text).startswith("def add")

@@ -48,8 +48,8 @@ class AskedModel:
         """
         folder = model_path(location, "--model")
         described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        # A training stage keeps its model in a folder of that name.
-        own = folder.parent.name if folder.name == "model" else folder.name
+        # What the steps of a run call their folders says less than the folder above.
+        own = folder.parent.name if folder.name in ("model", "export") else folder.name
         return cls(
             folder=folder,
             name=name or own,

@@ -20,9 +20,10 @@ from doctor_sun.errors import InputError
 from doctor_sun.evaluation.evaluate import METRICS_FILE, PREDICTIONS, TABLES, write_json
 from doctor_sun.evaluation.measure import (
     cut_masks,
+    headline_column,
     interval_of,
-    metric_table,
     number,
+    readable,
     row_from_json,
     score_rows,
     strata_of,
@@ -75,17 +76,13 @@ def run(config: CompareConfig) -> dict[str, Any]:
     tasks = [t for t in first["tasks"] if all(t in metrics["tasks"] for metrics in read.values())]
     if not tasks:
         raise InputError("the evaluations have no benchmark in common")
-    results = {
-        task: compare_task(
-            find_task(task),
-            {
-                name: read_predictions(UPath(folder) / PREDICTIONS / f"{task}.jsonl")
-                for name, folder in config.evaluations.items()
-            },
-            config.seed,
-        )
-        for task in tasks
-    }
+    results: dict[str, Any] = {}
+    for task in tasks:
+        predictions = {
+            name: read_predictions(UPath(folder) / PREDICTIONS / f"{task}.jsonl")
+            for name, folder in config.evaluations.items()
+        }
+        results |= compare_task(find_task(task), predictions, config.seed)
     adjust(results)
     write_json(step.folder / COMPARISON_FILE, {"models": list(read), "tasks": results})
     from doctor_sun.evaluation.compare_report import change_sentence, write_report
@@ -123,7 +120,7 @@ def read_evaluation(name: str, folder: str) -> dict[str, Any]:
 def compare_task(
     task: Task, predictions: Mapping[str, Sequence[Mapping[str, Any]]], seed: int
 ) -> dict[str, Any]:
-    """All models on one benchmark.
+    """All models on one benchmark, its sections apart.
 
     Args:
         task: gives the corrected scoring, the headline metric and the cuts.
@@ -131,7 +128,7 @@ def compare_task(
         seed: of the bootstrap and the permutations.
 
     Returns:
-        n, and `changes`: each model against the first and against the one before it.
+        By section n, and `changes`: each model against the first and against the one before it.
 
     Raises:
         InputError: the models answered no common question, or one question has two gold answers.
@@ -144,15 +141,30 @@ def compare_task(
     for id in common:
         if len({str(own[id]["answer"]) for own in lines.values()}) > 1:
             raise InputError(f"{task.name}, question {id}: the evaluations know two gold answers")
-    rows = {name: [row_from_json(own[id]) for id in common] for name, own in lines.items()}
+    parts: dict[str, list[str]] = {}
+    for id in common:
+        parts.setdefault(str(first[id].get(task.sections, "")), []).append(id)
+    found = {}
+    for part, ids in sorted(parts.items()):
+        name = ", ".join(filter(None, (task.name, part)))
+        title = ", ".join(filter(None, (task.title, part)))
+        own = {model: [known[id] for id in ids] for model, known in lines.items()}
+        found[name] = {"task": task.name, "title": title, **_compare_lines(task, own, seed)}
+    return found
+
+
+def _compare_lines(
+    task: Task, lines: Mapping[str, Sequence[Mapping[str, Any]]], seed: int
+) -> dict[str, Any]:
+    """All models on the same questions."""
+    rows = {name: [row_from_json(line) for line in own] for name, own in lines.items()}
     scored = {name: _Scored.of(own, task) for name, own in rows.items()}
-    clusters = [str(first[id].get("image_key") or id) for id in common]
     names = list(lines)
+    clusters = [str(line.get("image_key") or line["id"]) for line in lines[names[0]]]
     pairs = [(names[0], name) for name in names[1:]]
     pairs += pairwise(names[1:])
     return {
-        "title": task.title,
-        "n": len(common),
+        "n": len(clusters),
         "models": {
             name: {
                 "unparsable": float(1 - own.parsed.mean()),
@@ -184,8 +196,7 @@ class _Scored:
     @classmethod
     def of(cls, rows: Sequence[Row], task: Task) -> "_Scored":
         scores = score_rows(rows, task, "corrected")
-        column = metric_table(rows, scores, (task.headline,), task)[:, 0]
-        return cls(column, np.array([score.parsed for score in scores]))
+        return cls(headline_column(rows, scores, task), readable(rows, scores, task))
 
 
 def change_lines(
@@ -221,7 +232,7 @@ def change_lines(
         for place, name in enumerate(columns):
             line[name] = number(means[place])
             line[f"{name}_interval"] = interval_of(bounds[place])
-        line["p"] = paired_p(change[inside], own, seed)
+        line["p"] = paired_p(change[inside], own, kept, seed)
         lines.append(line)
     return lines
 

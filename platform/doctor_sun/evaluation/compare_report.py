@@ -7,6 +7,7 @@ from upath import UPath
 
 from doctor_sun.evaluation.report import p_value, radar, table_section
 from doctor_sun.evaluation.tables import (
+    METRIC_TITLES,
     BuiltTable,
     all_metrics,
     flattened,
@@ -106,7 +107,7 @@ def models_radar(evaluations: Sequence[Mapping[str, Any]], tasks: Sequence[str])
         (task, name)
         for task in tasks
         for name, count in first[task]["published"]["counts"].items()
-        if count
+        if count and name in METRIC_TITLES
     ]
     if len(cells) < 3:
         return ""
@@ -128,7 +129,8 @@ def write_report(
 ) -> None:
     """Write the page; it needs no other file."""
     figures = {"Change against the first model": changes_plot(results, models[0])}
-    if drawn := models_radar(evaluations, list(results)):
+    tasks = list(dict.fromkeys(result["task"] for result in results.values()))
+    if drawn := models_radar(evaluations, tasks):
         figures["Every metric by the published scoring, %"] = drawn
     overview = Section(title="At a glance", figures=figures)
     metrics = [

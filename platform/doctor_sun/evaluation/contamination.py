@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from doctor_sun.cluster import connect
+from doctor_sun.errors import InputError
 from doctor_sun.evaluation.cleaning import normalise_answer
 from doctor_sun.evaluation.tasks import Item, Task
 from doctor_sun.runs import read_manifest
@@ -100,8 +101,16 @@ def overlaps(
         items: by task.
         folders: curated data sets, each with `data/*.parquet`.
         address: the Ray cluster.
+
+    Raises:
+        InputError: a folder holds no such data.
     """
-    files = [str(f) for folder in folders for f in sorted(UPath(folder).glob("data/*.parquet"))]
+    files: list[str] = []
+    for folder in folders:
+        own = sorted(map(str, UPath(folder).glob("data/*.parquet")))
+        if not own:
+            raise InputError(f"training data {folder} holds no data/*.parquet")
+        files += own
     if not files:
         return set()
     needles = Needles.of(item for own in items.values() for item in own)
@@ -133,7 +142,7 @@ def compared(task: Task, folders: Sequence[str]) -> str:
     from doctor_sun.data.decontamination.manifest import FILE, read_exclusions
 
     if not folders:
-        return "unknown: no training data was found or named"
+        return "unknown"
     manifests = [f for f in folders if (UPath(f) / FILE).is_file()]
     if len(manifests) < len(folders):
         return "no: the training data was not decontaminated"
@@ -150,5 +159,13 @@ def report(
     return {
         "training_data": list(folders),
         "decontaminated": compared(task, folders),
-        "items_in_training_data": sum(item.id in found for item in items),
+        "items_in_training_data": sum(item.id in found for item in items) if folders else None,
     }
+
+
+def sentence(known: Mapping[str, Any]) -> str:
+    """One task's entry in words."""
+    count = known["items_in_training_data"]
+    if count is None:
+        return "no training data was found or named to look for them in"
+    return f"{count} of them in the training data; decontaminated: {known['decontaminated']}"

@@ -1,7 +1,7 @@
 """One evaluation: ask a model the questions of benchmarks, or score answers that are there."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -22,9 +22,10 @@ from doctor_sun.evaluation.measure import (
     metrics_of,
     row_from_json,
     row_of,
+    score_rows,
 )
 from doctor_sun.evaluation.predictions import read_predictions, write_predictions
-from doctor_sun.evaluation.scoring import SCORINGS, Scoring
+from doctor_sun.evaluation.scoring import SCORINGS, Row, Scoring
 from doctor_sun.evaluation.statistics import false_discovery, shuffled_partners
 from doctor_sun.evaluation.tasks import Item, Prompts, Task, find_task
 from doctor_sun.runs import Step
@@ -43,8 +44,8 @@ class EvaluateConfig(JobConfig):
     """Evaluate a model on benchmarks, or score a file of predictions."""
 
     benchmarks: dict[str, str] = field(default_factory=dict)
-    """Folder (or file) of the publisher's data by benchmark name;
-    `python -m doctor_sun.evaluation.tasks` lists the names."""
+    """Folder of the publisher's data by benchmark name; `python -m doctor_sun.evaluation.tasks`
+    lists the names."""
 
     model: str | None = None
     """Model folder: an exported LLaVA, or a language model (then for text benchmarks alone)."""
@@ -61,8 +62,8 @@ class EvaluateConfig(JobConfig):
     name: str | None = None
     """What the model is called in tables; none takes its folder's name."""
 
-    task: str = "phantom"
-    """With score_only: the benchmark whose rules score the file."""
+    task: str | None = None
+    """With score_only, which needs it: the benchmark whose rules score the file."""
 
     scoring: Scoring = "corrected"
     """With score_only: `published` (the definitions behind the published tables, to the digit) or
@@ -79,7 +80,8 @@ class EvaluateConfig(JobConfig):
     """Ask every question about an image a second time with another image, as a control."""
 
     limit: int | None = None
-    """Ask only the first questions of each benchmark, so many; none asks all."""
+    """Ask only the first questions of each benchmark, so many (each in all its rotations); none
+    asks all. The first questions may be of one subject: this is for trying, not for a score."""
 
     trained_on: list[str] = field(default_factory=list)
     """Curated data sets to look for the questions in; empty follows the model's manifests."""
@@ -111,9 +113,13 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
             malformed file.
     """
     if config.score_only and not (config.model or config.endpoint.base_url):
+        if config.task is None:
+            raise InputError("--score-only needs --task, the benchmark whose rules apply")
         return score_file(config, find_task(config.task))
     if bool(config.score_only) + bool(config.model) + bool(config.endpoint.base_url) != 1:
         raise InputError("give one of --model, --endpoint.base_url and --score-only")
+    if config.limit is not None and config.limit < 1:
+        raise InputError("--limit is a number of questions, 1 or more")
     if not config.benchmarks:
         raise InputError("give --benchmarks.NAME FOLDER, the publisher's data of a benchmark")
     return evaluate_model(config)
@@ -126,9 +132,9 @@ def score_file(config: EvaluateConfig, task: Task) -> dict[str, Any]:
     if step.reused:
         return step.manifest
     records = read_predictions(config.score_only)
-    rows = [row_from_json(record) for record in records]
+    rows = [scored_row(record, task, config.score_only) for record in records]
     clusters = [r.get("image_key") or f"item {i}" for i, r in enumerate(records)]
-    both = {s: metrics_of(rows, clusters, task, s, config.seed) for s in SCORINGS}
+    both = {s: metrics_of(rows, clusters, task, s, seed=config.seed) for s in SCORINGS}
     metrics = both.pop(config.scoring)
     write_json(step.folder / METRICS_FILE, metrics | {"other_scoring": next(iter(both.values()))})
     for name, value in metrics["metrics"].items():
@@ -149,21 +155,20 @@ def evaluate_model(config: EvaluateConfig) -> dict[str, Any]:
         inputs["model"] = str(model.folder)
     if config.published:
         inputs["published"] = config.published
-    step = Step(config, "evaluate", inputs, keep=[STORED])
+    inputs |= {f"trained on {n}": folder for n, folder in enumerate(config.trained_on)}
+    step = Step(config, "evaluate", inputs, keep=[] if config.force else [STORED])
     if step.reused:
         return step.manifest
     items = {task: load_items(task, folder, config, model) for task, folder in tasks.items()}
-    asked = {task: ask_items(task, own, config, model) for task, own in items.items()}
+    identity = model.identity()
+    asked = {task: ask_items(task, own, config, model, identity) for task, own in items.items()}
     folders = config.trained_on or contamination.training_data(config.model)
     by_name = {task.name: own for task, own in items.items()}
     with connect(config.address):
         in_training = contamination.overlaps(by_name, folders, config.address)
         for task, own in items.items():
             known = contamination.report(task, own, in_training, folders)
-            step.say(
-                f"{task.title}: {len(own)} questions, {known['items_in_training_data']} of them in "
-                f"the training data; decontaminated: {known['decontaminated']}"
-            )
+            step.say(f"{task.title}: {len(own)} questions; {contamination.sentence(known)}")
         answered = answer_all(
             [question for own in asked.values() for pair in own for question in pair if question],
             lambda: model.asker(step.folder / STORED),
@@ -172,13 +177,14 @@ def evaluate_model(config: EvaluateConfig) -> dict[str, Any]:
             address=config.address,
             say=step.say,
         )
-    check_answered(answered, config)
+    check_answered(asked, answered, config)
     results = {}
     (step.folder / PREDICTIONS).mkdir(exist_ok=True)
     for task, own in items.items():
         said, control = texts_of(asked[task], answered)
         write_predictions(step.folder / PREDICTIONS / f"{task.name}.jsonl", own, said, control)
         results[task.name] = task_results(task, own, said, control, config) | {
+            "limit": config.limit,
             "unanswered": sum(pair[0].key in answered.errors for pair in asked[task]),
             "contamination": contamination.report(task, own, in_training, folders),
         }
@@ -223,19 +229,52 @@ def load_items(task: Task, folder: str, config: EvaluateConfig, model: AskedMode
     Raises:
         InputError: there are none, or they show images and the model takes none.
     """
-    items = list(task.load(UPath(folder), config.prompts))[: config.limit]
+    items = first_questions(task.load(UPath(folder), config.prompts), task, config.limit)
     if not items:
         raise InputError(f"{folder} holds no questions of {task.name}")
+    missing = sum(item.pictured and item.image is None for item in items)
+    if missing:
+        raise InputError(f"{folder}: {missing} of {len(items)} questions lack their picture's file")
     if not model.images and any(item.image for item in items):
         raise InputError(f"{task.name} shows images, and {model.name} is a language model alone")
     return items
 
 
+def first_questions(items: Iterable[Item], task: Task, limit: int | None) -> list[Item]:
+    """The first questions, so many, each with all the rows that count together with it."""
+    found: list[Item] = []
+    units: set[str] = set()
+    for item in items:
+        unit = item.groups[task.together] if task.together else item.id
+        if limit is not None and len(units) == limit and unit not in units:
+            if task.together:
+                continue
+            break
+        units.add(unit)
+        found.append(item)
+    return found
+
+
+def scored_row(record: Mapping[str, Any], task: Task, location: str) -> Row:
+    """A line of a predictions file as a task scores it.
+
+    Raises:
+        InputError: its options cannot be read, or a group is missing by which the task weighs.
+    """
+    try:
+        row = row_from_json(record)
+    except InputError as error:
+        raise InputError(f"{location}, id {record['id']}: {error}") from None
+    for group in {task.together, *task.macro.values()} - {""}:
+        if group not in row.groups:
+            raise InputError(f"{location}, id {record['id']}: {task.name} needs the key '{group}'")
+    return row
+
+
 def ask_items(
-    task: Task, items: Sequence[Item], config: EvaluateConfig, model: AskedModel
+    task: Task, items: Sequence[Item], config: EvaluateConfig, model: AskedModel, identity: str
 ) -> list[tuple[Question, Question | None]]:
     """Each question with its own image, and with another's where there is one to lend."""
-    identity = model.identity()
 
     def ask(item: Item, shown: Item) -> Question:
         return Question.of(
@@ -272,8 +311,18 @@ def control_images(items: Sequence[Item], task: Task, seed: int) -> list[Item | 
     return [lent.get(item.id) for item in items]
 
 
-def check_answered(answered: Answered, config: EvaluateConfig) -> None:
-    """Raise InputError when questions are unanswered that asking again might answer."""
+def check_answered(
+    asked: Mapping[Task, Sequence[tuple[Question, Question | None]]],
+    answered: Answered,
+    config: EvaluateConfig,
+) -> None:
+    """Raise InputError when a benchmark got no answer at all, or when asking again might help."""
+    for task, pairs in asked.items():
+        if not any(question.key in answered.texts for question, _ in pairs):
+            raise InputError(
+                f"not one question of {task.name} was answered: is engine.max_model_len enough for "
+                "its prompts, and does the model's folder hold a chat template?"
+            )
     kinds: dict[str, int] = {}
     for kind in answered.errors.values():
         if kind != REFUSED:
@@ -306,12 +355,14 @@ def task_results(
     rows = [row_of(item, text) for item, text in zip(items, said, strict=True)]
     clusters = [item.image_key or item.id for item in items]
     names = [item.groups.get(task.sections, "all") for item in items]
+    scores = {s: score_rows(rows, task, s) for s in SCORINGS}
     sections = {}
     for section in sorted(set(names)):
         inside = [i for i, name in enumerate(names) if name == section]
         sections[section] = comparison(
             [items[i] for i in inside],
             [said[i] for i in inside],
+            [scores["corrected"][i] for i in inside],
             [control[i] for i in inside],
             task,
             config.seed,
@@ -319,7 +370,7 @@ def task_results(
     return {
         "title": task.title,
         "published_by": task.published_by,
-        **{s: metrics_of(rows, clusters, task, s, config.seed) for s in SCORINGS},
+        **{s: metrics_of(rows, clusters, task, s, scores[s], config.seed) for s in SCORINGS},
         "answers": answer_lengths(said),
         "sections": sections,
     }

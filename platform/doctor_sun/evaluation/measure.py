@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from doctor_sun.data.benchmarks.item import lettered
+from doctor_sun.errors import InputError
 from doctor_sun.evaluation.cleaning import normalise_answer
 from doctor_sun.evaluation.scoring import Row, Score, Scoring
 from doctor_sun.evaluation.statistics import (
@@ -43,10 +44,7 @@ def metric_table(
     )
     if task.together and "accuracy" in names:
         column = table[:, names.index("accuracy")]
-        units: dict[str, list[int]] = {}
-        for index, row in enumerate(rows):
-            units.setdefault(row.groups.get(task.together, str(index)), []).append(index)
-        for members in units.values():
+        for members in _units(rows, task):
             worst = column[members].min()
             column[members] = math.nan
             column[members[0]] = worst
@@ -70,13 +68,26 @@ def strata_of(rows: Sequence[Row], task: Task, metric: str) -> list[str] | None:
 
 
 def metrics_of(
-    rows: Sequence[Row], clusters: Sequence[Hashable], task: Task, scoring: Scoring, seed: int = 0
+    rows: Sequence[Row],
+    clusters: Sequence[Hashable],
+    task: Task,
+    scoring: Scoring,
+    scores: Sequence[Score] | None = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """One scoring of one task, in the form of `metrics.json`.
 
     A mean over no rows is 0, as the published tools have it, and its interval is null.
+
+    Args:
+        rows: the answered questions.
+        clusters: one label a row (its image).
+        task: gives metrics and weights.
+        scoring: which scoring.
+        scores: of the rows, where they are there already.
+        seed: of the bootstrap.
     """
-    scores = score_rows(rows, task, scoring)
+    scores = scores or score_rows(rows, task, scoring)
     names = task.metrics[scoring]
     table = metric_table(rows, scores, names, task)
     means, intervals = {}, {}
@@ -106,15 +117,41 @@ def answer_lengths(predictions: Sequence[str]) -> dict[str, float]:
 
 
 def headline_column(
+    rows: Sequence[Row], scores: Sequence[Score], task: Task
+) -> NDArray[np.float64]:
+    """The headline metric [items] of scored rows."""
+    return metric_table(rows, scores, (task.headline,), task)[:, 0]
+
+
+def other_column(
     rows: Sequence[Row], answers: Sequence[str | None], task: Task
 ) -> NDArray[np.float64]:
     """The headline metric (corrected scoring) of other answers to `rows`, NaN where one is None."""
+    if all(said is None for said in answers):
+        return np.full(len(rows), math.nan)
     asked = [
         Row(answer=r.answer, prediction=said or "", options=r.options, groups=r.groups)
         for r, said in zip(rows, answers, strict=True)
     ]
-    column = metric_table(asked, score_rows(asked, task, "corrected"), (task.headline,), task)[:, 0]
+    column = headline_column(asked, score_rows(asked, task, "corrected"), task)
     return np.where([said is None for said in answers], math.nan, column)
+
+
+def readable(rows: Sequence[Row], scores: Sequence[Score], task: Task) -> NDArray[np.bool_]:
+    """Whether each answer [items] could be read; where rows count together, all of them."""
+    parsed = np.array([score.parsed for score in scores], dtype=bool)
+    if task.together:
+        for members in _units(rows, task):
+            parsed[members] = parsed[members].all()
+    return parsed
+
+
+def _units(rows: Sequence[Row], task: Task) -> list[list[int]]:
+    """The rows that count as one question."""
+    units: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        units.setdefault(row.groups[task.together], []).append(index)
+    return list(units.values())
 
 
 def cut_masks(
@@ -126,12 +163,16 @@ def cut_masks(
         keys = [tuple(group.get(name, "") for name in names) for group in groups]
         for key in sorted(set(keys)):
             if any(key):
-                yield " ".join(filter(None, key)), np.array([k == key for k in keys])
+                # Of one group the value alone may say little ("HEAD", "OTHER").
+                named = [f"{names[0]}:"] if len(names) == 1 else []
+                cut = " ".join([*named, *filter(None, key)]).replace("_", " ")
+                yield cut, np.array([k == key for k in keys])
 
 
 def comparison(
     items: Sequence[Item],
     predictions: Sequence[str],
+    scores: Sequence[Score],
     control: Sequence[str | None],
     task: Task,
     seed: int = 0,
@@ -141,6 +182,7 @@ def comparison(
     Args:
         items: the section's questions.
         predictions: the model's answers.
+        scores: theirs, by the corrected scoring.
         control: its answers with another image; None where there was none to lend.
         task: gives the headline metric and the cuts.
         seed: of the bootstrap and of the permutations.
@@ -152,9 +194,9 @@ def comparison(
     """
     rows = [row_of(item, said) for item, said in zip(items, predictions, strict=True)]
     columns = {
-        "model": headline_column(rows, predictions, task),
-        "shuffled": headline_column(rows, control, task),
-        "majority": headline_column(rows, majority(items, task), task),
+        "model": headline_column(rows, scores, task),
+        "shuffled": other_column(rows, control, task),
+        "majority": other_column(rows, majority(items, task), task),
     }
     columns["model_minus_shuffled"] = columns["model"] - columns["shuffled"]
     columns["model_minus_majority"] = columns["model"] - columns["majority"]
@@ -197,7 +239,7 @@ def _line(
         line[name] = number(means[place])
         line[f"{name}_interval"] = interval_of(bounds[place])
         if "_minus_" in name:
-            line[f"{name}_p"] = paired_p(table[:, place], own, seed)
+            line[f"{name}_p"] = paired_p(table[:, place], own, kept, seed)
     return line
 
 
@@ -221,22 +263,28 @@ def row_of(item: Item, prediction: str) -> Row:
 def row_from_json(record: Mapping[str, Any]) -> Row:
     """A line of a predictions file: options as a list, a mapping, or key-value records.
 
-    Other keys with texts are groups.
+    Other keys with texts or numbers are groups.
+
+    Raises:
+        InputError: the options are none of these.
     """
-    given = record.get("options") or {}
-    if isinstance(given, Mapping):
-        options = {str(key): str(text) for key, text in given.items()}
-    elif given and isinstance(given[0], Mapping):
-        options = {str(option["key"]): str(option["value"]) for option in given}
-    else:
-        options = lettered([str(text) for text in given])
     return Row(
         answer=str(record["answer"]),
         prediction=str(record["prediction"]),
-        options=options,
+        options=_options(record.get("options") or {}),
         groups={
-            key: value
+            key: str(value)
             for key, value in record.items()
-            if key not in NOT_GROUPS and isinstance(value, str)
+            if key not in NOT_GROUPS and isinstance(value, str | int)
         },
     )
+
+
+def _options(given: Any) -> dict[str, str]:
+    if isinstance(given, Mapping):
+        return {str(key): str(text) for key, text in given.items()}
+    if isinstance(given, list) and all(isinstance(text, str | int | float) for text in given):
+        return lettered([str(text) for text in given])
+    if isinstance(given, list) and all({"key", "value"} <= set(option) for option in given):
+        return {str(option["key"]): str(option["value"]) for option in given}
+    raise InputError("options are neither a list of texts, nor a mapping, nor key-value records")

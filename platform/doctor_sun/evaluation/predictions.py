@@ -16,12 +16,14 @@ def read_predictions(location: str | UPath) -> list[dict[str, Any]]:
     """The lines of a predictions file.
 
     Raises:
-        InputError: no such file, no lines, a line that is no JSON object or lacks a key.
+        InputError: no such file, no lines, a line that is no JSON object or lacks a key, an id
+            that stands twice.
     """
     path = UPath(location)
     if not path.is_file():
         raise InputError(f"predictions file {location} does not exist")
-    records = []
+    records: list[dict[str, Any]] = []
+    seen: set[str] = set()
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip():
             continue
@@ -36,6 +38,9 @@ def read_predictions(location: str | UPath) -> list[dict[str, Any]]:
                 raise InputError(f"{location}, line {number}: key '{key}' is missing")
             if not isinstance(record[key], str | int | float):
                 raise InputError(f"{location}, line {number}: key '{key}' must be a text")
+        if str(record["id"]) in seen:
+            raise InputError(f"{location}, line {number}: its id stands in an earlier line")
+        seen.add(str(record["id"]))
         records.append(record)
     if not records:
         raise InputError(f"predictions file {location} holds no lines")

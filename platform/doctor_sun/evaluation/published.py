@@ -105,7 +105,7 @@ def figures(file: str | None = None) -> dict[tuple[int, str, Cell], float]:
     path = UPath(file)
     if not path.is_file():
         raise InputError(f"published figures {file} do not exist")
-    numbers = {table.number for table in TABLES}
+    cells = {table.number: table.columns for table in TABLES}
     for line, row in enumerate(csv.DictReader(io.StringIO(path.read_text("utf-8-sig"))), 2):
         try:
             number, value = int(row["table"]), float(row["value"])
@@ -114,6 +114,8 @@ def figures(file: str | None = None) -> dict[tuple[int, str, Cell], float]:
             raise InputError(
                 f"{file}, line {line}: not table, model, task, metric, value"
             ) from None
-        if number not in numbers or not 0 <= value <= 1:
+        if number not in cells or not 0 <= value <= 1:
             raise InputError(f"{file}, line {line}: the paper has tables 3 to 6, shares of 1")
+        if (row["task"], row["metric"]) not in cells[number]:
+            raise InputError(f"{file}, line {line}: table {number} has no such task and metric")
     return known

@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 from upath import UPath
 
+from doctor_sun.evaluation import contamination
 from doctor_sun.evaluation.scoring import SCORINGS
 from doctor_sun.evaluation.tables import (
+    METRIC_TITLES,
     BuiltTable,
     all_metrics,
     flattened,
@@ -81,7 +84,7 @@ def radar(axes: Sequence[str], series: Mapping[str, Sequence[float]]) -> str:
     figure = new_figure(9.5, 6.5)
     drawn: Any = figure.add_subplot(projection="polar")
     angles = [2 * math.pi * place / len(axes) for place in range(len(axes))]
-    for (label, values), colour in zip(series.items(), COLOURS, strict=False):
+    for (label, values), colour in zip(series.items(), cycle(COLOURS), strict=False):
         closed = [100 * value for value in (*values, values[0])]
         drawn.plot([*angles, angles[0]], closed, color=colour, label=label)
         drawn.fill([*angles, angles[0]], closed, color=colour, alpha=0.12)
@@ -145,9 +148,11 @@ def task_sections(result: Mapping[str, Any]) -> list[Section]:
         f"{result['corrected']['unparsable']} answers of {result['corrected']['n']} could not be "
         f"read (corrected scoring; {result['published']['unparsable']} by the published rules, "
         f"{result['published_by']}); {result['unanswered']} questions got no answer.",
-        f"Training data decontaminated of this benchmark: {known['decontaminated']}; "
-        f"{known['items_in_training_data']} questions or pictures stand in it as they are.",
+        f"Questions or pictures that stand in the training data: {contamination.sentence(known)}.",
     ]
+    if result["limit"]:
+        first = f"Only the first {result['limit']} questions were asked: this is not a score."
+        facts.insert(0, first)
     sections = [
         section_of(f"{result['title']}, {name}" if name != "all" else result["title"], section)
         for name, section in result["sections"].items()
@@ -161,7 +166,7 @@ def overview(metrics: Mapping[str, Any]) -> Section:
         (task, name)
         for task, result in metrics["tasks"].items()
         for name in result["published"]["metrics"]
-        if result["published"]["counts"][name] and result["corrected"]["counts"].get(name)
+        if result["corrected"]["counts"].get(name) and name in METRIC_TITLES
     ]
     titles = {task: result["title"] for task, result in metrics["tasks"].items()}
     axes = [

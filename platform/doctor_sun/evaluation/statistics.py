@@ -123,23 +123,30 @@ def _quantiles(means: NDArray[np.float64], level: float) -> NDArray[np.float64]:
 
 
 def paired_p(
-    differences: NDArray[np.float64], clusters: Sequence[Hashable], seed: int = 0
+    differences: NDArray[np.float64],
+    clusters: Sequence[Hashable],
+    strata: Sequence[Hashable] | None = None,
+    seed: int = 0,
 ) -> float | None:
     """Two-sided p-value of a mean paired difference: the signs of whole clusters are flipped.
 
     Args:
         differences: [items] of one minus the other; NaN where there is nothing to compare.
         clusters: one label an item.
+        strata: one label an item, where the means of these weigh alike.
         seed: of the permutations; all are taken where there are fewer than `PERMUTATIONS`.
 
     Returns:
         The p-value; None where nothing can be compared.
     """
-    sums, counts = cluster_sums(differences[:, None], clusters)
+    weighted = differences.copy()
+    for inside in _strata(strata, len(differences)):
+        weighted[inside] /= max(1, int((~np.isnan(differences[inside])).sum()))
+    sums, counts = cluster_sums(weighted[:, None], clusters)
     paired = sums[counts[:, 0] > 0, 0]
     if not len(paired):
         return None
-    if not paired.any():
+    if len(paired) == 1 or not paired.any():
         return 1.0
     found = stats.permutation_test(
         (paired,),

@@ -18,6 +18,7 @@ from upath import UPath
 from doctor_sun.errors import InputError, find_input_error
 from doctor_sun.training.cost import Linear
 from doctor_sun.training.trackers import Tracker, TrackingConfig, trackers
+from doctor_sun.training.validation import VALIDATION_LOSS
 
 COUNTS = ("tokens", "squared_tokens", "label_tokens", "images")  # as `Linear.of` takes them
 METRICS = "metrics.jsonl"
@@ -96,7 +97,7 @@ class Progress(UserCallback):
             raise self._no_space() if disk_is_full(error) else error from None
         said = self._line(steps, seconds)
         if validated:
-            said += f"  validation loss {validated['validation_loss']:.4f}"
+            said += f"  validation loss {validated[VALIDATION_LOSS]:.4f}"
         print(said + ("  checkpoint" if checkpoint else ""), flush=True)
 
     def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:
@@ -183,8 +184,8 @@ def shown_values(step: Mapping[str, Any]) -> dict[str, float]:
     norm = step["gradient_norm"]
     if norm is not None:
         values["gradient_norm"] = norm
-    if "validation_loss" in step:
-        values["validation/all"] = step["validation_loss"]
+    if VALIDATION_LOSS in step:
+        values["validation/all"] = step[VALIDATION_LOSS]
         for kind, (loss, _) in step["validation_by_kind"].items():
             values[f"validation/{kind}"] = loss
     return values

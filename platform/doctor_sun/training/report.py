@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from doctor_sun.reports.html import Section, Table, page
 from doctor_sun.reports.plots import COLOURS, embedded, new_figure
+from doctor_sun.training.validation import VALIDATION_LOSS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +62,7 @@ def training_page(
             paragraphs=[
                 "Mean over the labelled tokens of a step; the line is a running mean, "
                 "points are measured on rows that are not trained on."
-                if any("validation_loss" in row for row in metrics)
+                if any(VALIDATION_LOSS in row for row in metrics)
                 else "Mean over the labelled tokens of a step; the line is a running mean."
             ],
             figures={"Loss by step": _plot(metrics, _draw_loss)},
@@ -140,11 +141,11 @@ def _draw_loss(axes: "Axes", metrics: Metrics) -> None:
     steps, losses = [row["step"] for row in metrics], [row["loss"] for row in metrics]
     axes.plot(steps, losses, color=COLOURS[0], alpha=0.3, linewidth=0.8)
     axes.plot(steps, running_mean(losses), color=COLOURS[0])
-    measured = [row for row in metrics if "validation_loss" in row]
+    measured = [row for row in metrics if VALIDATION_LOSS in row]
     if measured:
         axes.plot(
             [row["step"] for row in measured],
-            [row["validation_loss"] for row in measured],
+            [row[VALIDATION_LOSS] for row in measured],
             "o--",
             color=COLOURS[1],
             markersize=4,

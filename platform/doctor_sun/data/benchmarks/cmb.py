@@ -47,6 +47,7 @@ def _item(record: Record, split: str, number: int, answers: Mapping[str, str]) -
         question=record.text("question"),
         answer=" ".join(texts[letter] for letter in letters if letter in texts),
         options=tuple(texts.values()),
+        letters="".join(texts),
         keys=letters,
         groups={
             "split": split,

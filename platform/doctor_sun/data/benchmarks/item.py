@@ -27,6 +27,9 @@ class BenchmarkItem:
     options: tuple[str, ...] = ()
     """The texts to choose from, without their letters."""
 
+    letters: str = ""
+    """The options' letters where these are not A, B, C and so on."""
+
     keys: str = ""
     """The letters of the right options ("B", "ACD"); empty for other questions."""
 
@@ -44,6 +47,13 @@ class BenchmarkItem:
 
     groups: Mapping[str, str] = field(default_factory=dict)
     """What the publisher sorts its items by: answer type, subject, ..."""
+
+    @property
+    def keyed_options(self) -> dict[str, str]:
+        """The options by their letters."""
+        if self.letters:
+            return dict(zip(self.letters, self.options, strict=True))
+        return lettered(self.options)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from upath import UPath
 
-from doctor_sun.data.benchmarks.files import find, json_records
+from doctor_sun.data.benchmarks.files import Record, find, json_records
 from doctor_sun.data.benchmarks.item import Benchmark, BenchmarkItem
 
 
@@ -22,10 +22,20 @@ def load(folder: UPath) -> Iterator[BenchmarkItem]:
             language="en",
             question=record.text("question"),
             answer=record.text("answer"),
-            options=tuple(str(text).strip() for text in record["options"].values()),
+            options=tuple(_options(record).values()),
+            letters="".join(_options(record)),
             keys=record.text("answer_idx", ""),
             groups={"step": record.text("meta_info", "")},
         )
+
+
+def _options(record: Record) -> dict[str, str]:
+    """The options by their letters, from a mapping or from a list of {key, value}."""
+    given = record["options"]
+    if isinstance(given, list):
+        parts = [Record(part, record.place) for part in given]
+        return {part.text("key"): part.text("value") for part in parts}
+    return {key: str(text).strip() for key, text in Record(given, record.place).fields.items()}
 
 
 BENCHMARK = Benchmark(

@@ -52,6 +52,7 @@ def _item(record: Record, pictures: dict[str, str], file: UPath) -> BenchmarkIte
         question=record.text("question"),
         answer=options.get(record.text("answer"), ""),
         options=tuple(options.values()),
+        letters="".join(options),
         keys=record.text("answer"),
         context=record.text("hint", ""),
         image_name=record.text("index"),

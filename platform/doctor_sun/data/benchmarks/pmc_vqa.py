@@ -33,6 +33,7 @@ def load(folder: UPath) -> Iterator[BenchmarkItem]:
                 keys=_letter(record, options),
                 image_name=record.text("Figure_path"),
                 image=pictures.read(record.text("Figure_path")),
+                groups={"file": file.stem},
             )
 
 

@@ -47,7 +47,7 @@ def _year(year: str, file: UPath) -> Iterator[BenchmarkItem]:
             answer=answer,
             image_name=f"{picture}.jpg",
             image=pictures.read(f"{picture}.jpg"),
-            groups={"category": fields[1] if year == "2019" else ""},
+            groups={"year": year, "category": fields[1] if year == "2019" else ""},
         )
 
 

@@ -17,7 +17,7 @@ class Row:
     several options are right ("AC"); of a programming problem the assertions."""
 
     prediction: str
-    """What the model said, untouched."""
+    """What the model said, without blanks around it."""
 
     options: Mapping[str, str] = field(default_factory=dict)
     """The options' texts by their keys (A, B, ...); empty for other questions."""

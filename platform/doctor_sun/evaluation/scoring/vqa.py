@@ -6,6 +6,8 @@ and no in both languages, and adds exact match.
 """
 
 import math
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
@@ -16,17 +18,31 @@ PUBLISHED = ("bleu1", "closed_accuracy", "open_recall", "recall", "open_accuracy
 CORRECTED = (*PUBLISHED, "accuracy", "negated_closed_accuracy")
 OPEN_HIT = 0.75  # an open answer counts as right from this recall on
 CLOSED_HIT = 0.4  # of {yes}, or of {no, not}: one of the two words is enough
-YES = ("yes", "是", "有", "对", "存在")
-NO = ("no", "否", "没", "不", "无", "未", "非")
 CLOSED_ANSWERS = frozenset(
     {
         *("yes", "是", "是的", "有", "对", "存在"),
         *("no", "否", "不是", "没有", "无", "不对", "不存在"),
     }
 )
-UNDECIDED = ("是否", "是不是", "有无", "有没有", "不确定", "不清楚", "无法")
-NEGATIONS = frozenset({"no", "not", "without", "none", "never", "absent", "negative"})
-NEGATIONS_ZH = ("没有", "无", "未", "不", "非", "否")
+# What an answer begins with before it decides: "the answer is", "答：", "根据图像，".
+HEAD = re.compile(
+    r"^(?:(?:the\s+)?answer(?:\s+is)?|答案|回答|答)\s*(?:是(?=\s*[:：]))?\s*[:：]?\s*"
+    r"|^(?:based on|according to|根据|从|由|基于)[^,，。]*[,，]\s*"
+)
+CLAUSE_END = re.compile(r"[,，。.;；!！?？\n]")
+UNDECIDED = re.compile(
+    r"是否|是不是|有无|有没有|不确定|不清楚|不知道|不明|不能|不好说|无法|难以|没有?办法|抱歉|对不起"
+    r"|not sure|uncertain|unclear|cannot|can't|don't know|sorry"
+)
+# Of these the whole clause decides; a longer one ("是胸部X线片") describes.
+YES_WHOLE = frozenset({"是", "是的", "对", "对的", "没错", "正确", "肯定", "肯定的", "可以", "会"})
+NO_WHOLE = frozenset({"不", "不对", "不会", "错", "错误", "非", "否定"})
+# These decide with whatever follows: "有结节", "未见骨折".
+YES_START = ("存在", "有", "可见", "无疑是", "yes")
+NO_START = ("没有", "没", "无", "未", "否", "不是", "不存在", "并非", "并无", "no")
+NOT_NO = ("无疑", "没错")
+DENIALS = frozenset({"no", "not", "without", "never", "absent", "negative", "0"})
+DENIALS_ZH = ("没有", "无", "未", "不", "非", "否")
 
 
 def bleu1(prediction: Sequence[str], gold: Sequence[str]) -> float:
@@ -63,26 +79,36 @@ def published(row: Row) -> Score:
 
 def verdict(text: str) -> str:
     """What an answer decides in either language: yes, no, or "" for neither, or for both."""
-    tokens = normalise_answer(text).split()
-    if not tokens:
+    clause = _first_clause(text)
+    if not clause or UNDECIDED.search(clause):
         return ""
-    head = "".join(tokens)
-    if tokens[0] in ("yes", "no"):
+    tokens = normalise_answer(clause).split()
+    plain = "".join(tokens)
+    if tokens[:1] in (["yes"], ["no"]):
         return tokens[0]
-    if head.startswith(UNDECIDED):
-        return ""
-    if head.startswith(NO):
-        return "no"
-    if head.startswith(YES):
+    if plain in YES_WHOLE or plain.startswith(YES_START):
         return "yes"
-    said = {"yes", "no"} & set(tokens)
+    if plain in NO_WHOLE or (plain.startswith(NO_START) and not plain.startswith(NOT_NO)):
+        return "no"
+    said = {"yes", "no"} & set(normalise_answer(text).split())
     return said.pop() if len(said) == 1 else ""
+
+
+def _first_clause(text: str) -> str:
+    """The first clause that says something, without what introduces it; lower case."""
+    rest = unicodedata.normalize("NFKC", text).lower().strip().lstrip("*_\"'“”")
+    while (head := HEAD.match(rest)) and head.end():
+        rest = rest[head.end() :]
+    return next((clause for clause in CLAUSE_END.split(rest) if clause.strip()), "")
 
 
 def negated(text: str) -> bool:
     """Whether a sentence without a verdict denies something ("The heart is not enlarged")."""
+    if UNDECIDED.search(text.lower()):
+        return False
     tokens = normalise_answer(text).split()
-    return bool(NEGATIONS & set(tokens)) or any(word in "".join(tokens) for word in NEGATIONS_ZH)
+    denied = bool(DENIALS & set(tokens)) or any(token.endswith("n't") for token in tokens)
+    return denied or any(word in "".join(tokens) for word in DENIALS_ZH)
 
 
 def is_closed(answer: str) -> bool:

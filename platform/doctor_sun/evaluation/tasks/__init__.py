@@ -36,7 +36,9 @@ def find_task(name: str) -> Task:
     plain = {known.replace("-", ""): task for known, task in TASKS.items()}
     found = plain.get(name.lower().replace("_", "").replace("-", ""))
     if found is None:
-        raise InputError(unknown_key(name, list(TASKS), "--task").replace("key", "task"))
+        message = unknown_key(name, list(TASKS), "the benchmarks")
+        message = message.replace("unknown key", "unknown task")
+        raise InputError(message.replace("known key is", "known task is"))
     return found
 
 

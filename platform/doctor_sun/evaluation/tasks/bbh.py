@@ -11,7 +11,6 @@ from upath import UPath
 
 from doctor_sun.data.benchmarks.bbh import BENCHMARK
 from doctor_sun.data.benchmarks.files import find
-from doctor_sun.evaluation.cleaning import normalise_answer
 from doctor_sun.evaluation.scoring import Row, Score, hit
 from doctor_sun.evaluation.tasks.task import Item, Prompts, Task, item_of
 
@@ -23,7 +22,8 @@ AFTER = "answer is "
 LETTER = re.compile(r"\(([A-Z])\)")
 OPENED = re.compile(r"\(([A-Z])")
 CAPITAL = re.compile(r"[A-Z]")
-FINAL = re.compile(r"(?i:answer\s+is|answer:)\s*(.*)")
+BARE = re.compile(r"^\W*([A-Z])(?![A-Za-z])")
+FINAL = re.compile(r"answer\s+is|answer:", re.IGNORECASE)
 
 
 def load(folder: UPath, prompts: Prompts) -> Iterator[Item]:
@@ -62,13 +62,19 @@ def published(row: Row) -> Score:
 
 
 def corrected(row: Row) -> Score:
-    """What follows the last "answer is", compared without case and punctuation."""
-    found = FINAL.findall(row.prediction)
-    said = found[-1] if found else ""
+    """What follows the last "answer is", else the last line; case, blanks and a period are free."""
+    *before, last = FINAL.split(row.prediction.strip())
+    lines = last.strip().splitlines() or [""]
+    said = lines[0] if before else lines[-1]
     if LETTER.fullmatch(row.answer):
-        letters = set(LETTER.findall(said)) or set(re.findall(r"^\W*([A-Z])(?![A-Za-z])", said))
+        letters = set(LETTER.findall(said)) or set(BARE.findall(said))
         return hit(letters == set(LETTER.findall(row.answer)), len(letters) == 1)
-    return hit(normalise_answer(said) == normalise_answer(row.answer), bool(said.strip()))
+    plain = _plain(said)
+    return hit(plain == _plain(row.answer), bool(plain))
+
+
+def _plain(text: str) -> str:
+    return "".join(text.replace("**", "").casefold().split()).removesuffix(".")
 
 
 TASKS = (

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from upath import UPath
 
 from doctor_sun.data.benchmarks.ceval import BENCHMARK, split_items
-from doctor_sun.data.benchmarks.item import BenchmarkItem, lettered
+from doctor_sun.data.benchmarks.item import BenchmarkItem
 from doctor_sun.evaluation.scoring import Row, Score, hit
 from doctor_sun.evaluation.scoring.choice import gold_keys, one_option
 from doctor_sun.evaluation.tasks.task import Item, Prompts, Task, item_of
@@ -23,7 +23,7 @@ SHOTS = 5
 
 def prompt(item: BenchmarkItem) -> str:
     """The question in the published form."""
-    options = "\n".join(f"{key}. {text}" for key, text in lettered(item.options).items())
+    options = "\n".join(f"{key}. {text}" for key, text in item.keyed_options.items())
     subject = SUBJECTS.get(item.groups["subject"], item.groups["subject"])
     return PROMPT.format(subject=subject, question=item.question, options=options)
 

@@ -6,12 +6,12 @@ upper-case letter of the answer, so "The answer is B." is "BT" and wrong.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from upath import UPath
 
 from doctor_sun.data.benchmarks.cmb import BENCHMARK
-from doctor_sun.data.benchmarks.item import lettered
+from doctor_sun.data.benchmarks.item import BenchmarkItem
 from doctor_sun.evaluation.scoring import Row, Score
 from doctor_sun.evaluation.scoring.choice import all_options
 from doctor_sun.evaluation.tasks.task import Item, Prompts, Task, item_of
@@ -25,14 +25,21 @@ LETTERS = re.compile(r"[A-G]")
 MULTIPLE = "多项选择题"
 
 
-def load(folder: UPath, prompts: Prompts) -> Iterator[Item]:
-    """The test questions whose answers the folder has, and those of the validation split."""
-    for item in BENCHMARK.load(folder):
-        if not item.keys:
-            continue
-        options = "\n".join(f"{key}. {text}" for key, text in lettered(item.options).items())
-        prompt = PROMPT.format(question=item.question, options=options, **item.groups)
-        yield item_of(BENCHMARK, item, prompt, item.keys)
+def loader(split: str) -> Callable[[UPath, Prompts], Iterator[Item]]:
+    """A reader of one split's questions, those whose answers the folder has."""
+
+    def load(folder: UPath, prompts: Prompts) -> Iterator[Item]:
+        for item in BENCHMARK.load(folder):
+            if item.keys and item.groups["split"] == split:
+                yield item_of(BENCHMARK, item, prompt(item), item.keys)
+
+    return load
+
+
+def prompt(item: BenchmarkItem) -> str:
+    """The question in the published form, which leaves out options of one character."""
+    options = [f"{key}. {text}" for key, text in item.keyed_options.items() if len(text) > 1]
+    return PROMPT.format(question=item.question, options="\n".join(options), **item.groups)
 
 
 def published(row: Row) -> Score:
@@ -52,21 +59,24 @@ def published(row: Row) -> Score:
     )
 
 
-TASKS = (
+SPLITS = {"cmb": ("test", "CMB", "11,200"), "cmb-val": ("val", "CMB (validation)", "280")}
+TASKS = tuple(
     Task(
-        name="cmb",
-        title="CMB",
+        name=name,
+        title=title,
+        benchmark=BENCHMARK.name,
         source=BENCHMARK.source,
-        split=BENCHMARK.version,
-        items="11,200 test, 280 validation",
+        split=f"CMB-Exam, {split}",
+        items=items,
         prompt=PROMPT,
         published_by="CMB, and OpenCompass cmb_gen_dfb5c4",
-        load=load,
+        load=loader(split),
         published=published,
         corrected=all_options,
         metrics={"published": ("accuracy", "opencompass_accuracy"), "corrected": ("accuracy",)},
         macro={"accuracy": "exam_class"},
         cuts=(("exam_type",), ("question_type",)),
         max_tokens=10,
-    ),
+    )
+    for name, (split, title, items) in SPLITS.items()
 )

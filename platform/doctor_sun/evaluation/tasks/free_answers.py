@@ -5,7 +5,7 @@ MultiMedEval 1.0.0 (multimedeval/vqa.py) puts a hint before questions whose gold
 written "Yes" (SLAKE). `plain` prompts are the question alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from upath import UPath
@@ -32,13 +32,26 @@ def free_answers(
     language: Language = "en",
     name: str | None = None,
     cuts: tuple[tuple[str, ...], ...] = (),
+    only: Mapping[str, str] | None = None,
     published_by: str = MULTIMEDEVAL,
 ) -> Task:
-    """The task of one language of a benchmark of questions about pictures."""
+    """The task of one language of a benchmark of questions about pictures.
+
+    Args:
+        benchmark: reads the publisher's files.
+        title: the name in tables.
+        items: how many questions the release has.
+        language: of the questions that are asked.
+        name: of the task, where it is not the benchmark's.
+        cuts: groups whose values get a line of their own, beside closed and open.
+        only: groups and the value that they must have.
+        published_by: whose scoring `published` is.
+    """
+    wanted = (only or {}).items()
 
     def load(folder: UPath, prompts: Prompts) -> Iterator[Item]:
         for item in benchmark.load(folder):
-            if item.language != language:
+            if item.language != language or not wanted <= item.groups.items():
                 continue
             hint = HINT if prompts == "published" and item.answer in ("yes", "no") else ""
             asked = item_of(benchmark, item, f"{hint}{item.question}", item.answer)

@@ -34,6 +34,7 @@ OPEN = [
 PUBLISHED = [re.compile(pattern, re.DOTALL) for pattern in (*MARKED, *OPEN)]
 PUBLISHED_END = re.compile(r"'?\s*\[?DONE\]?")
 FENCED = re.compile(r"```(?:python|py)?\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
+DEFINES = re.compile(r"^\s*(?:def|class) ", re.MULTILINE)
 SETUP = "setup"
 
 
@@ -76,10 +77,10 @@ def published_program(text: str) -> str:
 
 
 def corrected_program(text: str) -> str:
-    """The last fenced block, else what stands between [BEGIN] and [DONE], else all of it."""
-    blocks = FENCED.findall(text)
+    """The first fenced block that defines something, else what [BEGIN] and [DONE] hold, or all."""
+    blocks = [str(block) for block in FENCED.findall(text)]
     if blocks:
-        return str(blocks[-1])
+        return next((block for block in blocks if DEFINES.search(block)), blocks[0])
     _, found, after = text.partition("[BEGIN]")
     return (after if found else text).partition("[DONE]")[0].strip().strip("'")
 

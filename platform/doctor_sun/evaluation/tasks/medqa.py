@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 
 from upath import UPath
 
-from doctor_sun.data.benchmarks.item import lettered
 from doctor_sun.data.benchmarks.medqa import BENCHMARK
 from doctor_sun.evaluation.cleaning import clean_published
 from doctor_sun.evaluation.scoring import Row, Score, hit
@@ -29,7 +28,7 @@ def prompt_with_options(question: str, options: Mapping[str, str]) -> str:
 def load(folder: UPath, prompts: Prompts) -> Iterator[Item]:
     """The test questions."""
     for item in BENCHMARK.load(folder):
-        prompt = prompt_with_options(item.question, lettered(item.options))
+        prompt = prompt_with_options(item.question, item.keyed_options)
         yield item_of(BENCHMARK, item, prompt, item.keys or item.answer)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from upath import UPath
 
-from doctor_sun.data.benchmarks.item import BenchmarkItem, lettered
+from doctor_sun.data.benchmarks.item import BenchmarkItem
 from doctor_sun.data.benchmarks.mmbench import BENCHMARK, rotations
 from doctor_sun.evaluation.scoring import Row, Score
 from doctor_sun.evaluation.scoring.choice import chosen_option, gold_keys
@@ -26,7 +26,7 @@ INSTRUCTIONS: dict[Language, str] = {
 
 def prompt(item: BenchmarkItem) -> str:
     """Hint, question, options and the instruction, a line each."""
-    options = [f"{key}. {text}" for key, text in lettered(item.options).items()]
+    options = [f"{key}. {text}" for key, text in item.keyed_options.items()]
     hint = [item.context] if item.context else []
     return "\n".join([*hint, item.question, *options, INSTRUCTIONS[item.language]])
 
@@ -78,6 +78,7 @@ def task(name: str, title: str, language: Language) -> Task:
         metrics={"published": NAMES, "corrected": NAMES},
         together="number",
         cuts=(("ability",), ("category",)),
+        majority=False,  # one letter is never right in every rotation
         max_tokens=100,
     )
 

@@ -5,11 +5,10 @@ the letters A, B, C, D, in that order, that stands anywhere in the answer. "C or
 "An abscess".
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from upath import UPath
 
-from doctor_sun.data.benchmarks.item import lettered
 from doctor_sun.data.benchmarks.pmc_vqa import BENCHMARK
 from doctor_sun.evaluation.scoring import Row, Score, hit
 from doctor_sun.evaluation.scoring.choice import gold_keys, one_option
@@ -19,11 +18,16 @@ from doctor_sun.evaluation.tasks.task import Item, Prompts, Task, item_of
 LETTERS = "ABCD"
 
 
-def load(folder: UPath, prompts: Prompts) -> Iterator[Item]:
-    """The test questions of every version that the folder has."""
-    for item in BENCHMARK.load(folder):
-        prompt = prompt_with_options(item.question, lettered(item.options))
-        yield item_of(BENCHMARK, item, prompt, item.keys or item.answer)
+def loader(file: str) -> Callable[[UPath, Prompts], Iterator[Item]]:
+    """A reader of one file's questions."""
+
+    def load(folder: UPath, prompts: Prompts) -> Iterator[Item]:
+        for item in BENCHMARK.load(folder):
+            if item.groups["file"] == file:
+                prompt = prompt_with_options(item.question, item.keyed_options)
+                yield item_of(BENCHMARK, item, prompt, item.keys or item.answer)
+
+    return load
 
 
 def published(row: Row) -> Score:
@@ -32,18 +36,25 @@ def published(row: Row) -> Score:
     return hit(bool(said) and said == gold_keys(row), bool(said))
 
 
-TASKS = (
+FILES = {
+    "pmc-vqa": ("test_clean", "PMC-VQA (clean)", "2,000, checked by hand"),
+    "pmc-vqa-test": ("test", "PMC-VQA (test)", "about 50,000"),
+    "pmc-vqa-2": ("test_2", "PMC-VQA (version 2)", "about 33,000"),
+}
+TASKS = tuple(
     Task(
-        name="pmc-vqa",
-        title="PMC-VQA",
+        name=name,
+        title=title,
+        benchmark=BENCHMARK.name,
         source=BENCHMARK.source,
-        split=BENCHMARK.version,
-        items="50,000 (2,000 in test_clean)",
+        split=f"{file}.csv",
+        items=items,
         prompt=PROMPT,
         published_by="PMC-VQA, MedVInT_TE",
-        load=load,
+        load=loader(file),
         published=published,
         corrected=one_option,
         metrics={"published": ("accuracy",), "corrected": ("accuracy",)},
-    ),
+    )
+    for name, (file, title, items) in FILES.items()
 )

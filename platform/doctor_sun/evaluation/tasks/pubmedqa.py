@@ -24,6 +24,8 @@ CLAUSE_END = re.compile(r"[.,;:!?。，；：！？\n]")
 def load(folder: UPath, prompts: Prompts) -> Iterator[Item]:
     """The labelled test questions, each with its abstract."""
     for item in BENCHMARK.load(folder):
+        if not item.answer:  # without the ground truth file there is nothing to score
+            continue
         prompt = PROMPT.format(context=item.context, question=item.question)
         yield item_of(BENCHMARK, item, prompt, item.answer)
 
@@ -37,12 +39,19 @@ def published(row: Row) -> Score:
 
 
 def corrected(row: Row) -> Score:
-    """The one decision in the answer's first clause, else in all of it; two are unparsable."""
-    decision = ""
-    for text in (row.prediction, CLAUSE_END.split(row.prediction, maxsplit=1)[0]):
-        said = set(DECISIONS) & set(normalise_answer(text).split())
-        decision = said.pop() if len(said) == 1 else decision
-    return hit(decision == row.answer.lower().strip(), bool(decision))
+    """The decision that the answer begins with, else the only one in it; two are unparsable."""
+    clauses = [normalise_answer(text).split() for text in CLAUSE_END.split(row.prediction)]
+    said = [word for clause in clauses for word in _decisions(clause)]
+    first = next(filter(None, clauses), [])
+    begun = len(first) == 1 or first[-2:-1] == ["is"]
+    decided = set(said[:1]) if begun and _decisions(first) else set(said)
+    decision = decided.pop() if len(decided) == 1 else ""
+    return hit(bool(decision) and decision == row.answer, bool(decision))
+
+
+def _decisions(clause: list[str]) -> list[str]:
+    """The decisions in a clause; the "no" of "no doubt" is none."""
+    return [word for word in clause if word in DECISIONS and (word != "no" or clause[-1] == "no")]
 
 
 TASKS = (

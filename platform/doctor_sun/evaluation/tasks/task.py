@@ -6,7 +6,8 @@ from typing import Literal
 
 from upath import UPath
 
-from doctor_sun.data.benchmarks.item import Benchmark, BenchmarkItem, lettered
+from doctor_sun.data.benchmarks.item import Benchmark, BenchmarkItem
+from doctor_sun.errors import InputError
 from doctor_sun.evaluation.scoring import Scorer, Scoring
 from doctor_sun.records import image_key
 
@@ -40,6 +41,9 @@ class Item:
 
     image_key: str = ""
     """sha256 of the decoded pixels: questions of one image are one cluster."""
+
+    pictured: bool = False
+    """Whether the publisher asks it about a picture, be its file there or not."""
 
     truth: str = ""
     """What the image shows; the shuffled-image control lends images of another truth."""
@@ -98,7 +102,7 @@ class Task:
     """Groups that the shuffled-image control and the majority keep equal."""
 
     sections: str = ""
-    """A group whose values are reported apart and never pooled; empty for one section."""
+    """A group whose values are compared apart, each with its control; empty for one section."""
 
     cuts: tuple[tuple[str, ...], ...] = ()
     """Groups, alone or combined, whose values get a line of their own."""
@@ -106,8 +110,9 @@ class Task:
     majority: bool = True
     """Whether a most frequent answer says anything; not for programs."""
 
-    max_tokens: int = 64
-    """Longest answer, in tokens, where the configuration gives none."""
+    max_tokens: int = 512
+    """Longest answer, in tokens, where the configuration gives none; the paper's own script has
+    512."""
 
     def scorer(self, scoring: Scoring) -> Scorer:
         """The scorer of that name."""
@@ -115,14 +120,23 @@ class Task:
 
 
 def item_of(benchmark: Benchmark, item: BenchmarkItem, prompt: str, answer: str) -> Item:
-    """A publisher's question with its prompt and the gold answer as the scorers want it."""
+    """A publisher's question with its prompt and the gold answer as the scorers want it.
+
+    Raises:
+        InputError: its picture cannot be read.
+    """
+    try:
+        key = image_key(item.image) if item.image else ""
+    except OSError:
+        raise InputError(f"{benchmark.name}, item {item.id}: its picture cannot be read") from None
     return Item(
         id=f"{benchmark.name}/{item.id}",
         question=item.question,
         answer=answer,
         prompt=prompt,
-        options=lettered(item.options),
+        options=item.keyed_options,
         image=item.image,
-        image_key=image_key(item.image) if item.image else "",
+        image_key=key,
+        pictured=bool(item.image_name),
         groups={"language": item.language, **item.groups},
     )
