@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from _seeds import t_interval
 
 from doctor_sun.cluster import connect
 from doctor_sun.config import load
@@ -100,15 +100,6 @@ def one_seed(seed: int, demo: Path, folder: Path, shrink: int) -> dict[str, dict
     return found
 
 
-def difference(values: list[float]) -> tuple[float, float, float]:
-    """Mean, and its 95% t-interval."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return mean, float("nan"), float("nan")
-    low, high = stats.t.interval(0.95, len(values) - 1, loc=mean, scale=stats.sem(values))
-    return mean, float(low), float(high)
-
-
 def main() -> None:
     """Train, answer, print the table, write the result."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
@@ -126,7 +117,7 @@ def main() -> None:
     sections = list(found[seeds[0]]["full"])
     table = {
         section: {
-            variant: difference(
+            variant: t_interval(
                 [found[seed]["full"][section] - found[seed][variant][section] for seed in seeds]
             )
             for variant in CLAIMS

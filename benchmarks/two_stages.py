@@ -20,12 +20,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from scipy import stats
+from _seeds import t_interval
 
 from doctor_sun.cluster import connect
 from doctor_sun.config import load
@@ -134,7 +133,7 @@ def main() -> None:
                 losses[name].append({d: loss_of(model, rows) for d, rows in held_out.items()})
     table = {
         name: {
-            domain: difference([row[domain] - before[domain] for row in found])
+            domain: t_interval([row[domain] - before[domain] for row in found])
             for domain in DOMAINS
         }
         for name, found in losses.items()
@@ -157,13 +156,6 @@ def main() -> None:
     print("\n".join(findings(table)))
     ratio = table["medical"]["general"][0] / table["hybrid"]["general"][0]
     print(f"ratio: {ratio:.2f} (change of general loss after medical, to that after hybrid)")
-
-
-def difference(values: list[float]) -> tuple[float, float, float]:
-    """Mean, and the 95% t-interval of it."""
-    mean, error = float(np.mean(values)), float(stats.sem(values))
-    low, high = stats.t.interval(0.95, len(values) - 1, loc=mean, scale=error)
-    return mean, float(low), float(high)
 
 
 def findings(table: dict[str, dict[str, tuple[float, float, float]]]) -> list[str]:

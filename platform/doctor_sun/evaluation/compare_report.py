@@ -5,12 +5,11 @@ from typing import Any
 
 from upath import UPath
 
-from doctor_sun.evaluation.report import p_value, radar, table_section
+from doctor_sun.evaluation.report import p_value, radar, shown, table_section
 from doctor_sun.evaluation.tables import (
     METRIC_TITLES,
     BuiltTable,
     all_metrics,
-    flattened,
     metric_title,
     percent,
     with_interval,
@@ -133,10 +132,7 @@ def write_report(
     if drawn := models_radar(evaluations, tasks):
         figures["Every metric by the published scoring, %"] = drawn
     overview = Section(title="At a glance", figures=figures)
-    metrics = [
-        Table(head=list(flat.columns), rows=flat.to_numpy().tolist())
-        for flat in map(flattened, all_metrics(evaluations))
-    ]
+    metrics = [shown(table) for table in all_metrics(evaluations)]
     text = page(
         " → ".join(models),
         [INTRODUCTION],

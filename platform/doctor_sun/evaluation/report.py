@@ -134,9 +134,13 @@ def p_value(value: float | None) -> str:
 
 def table_section(table: BuiltTable) -> Section:
     """A table as a section of its own."""
+    return Section(title=table.title, paragraphs=table.notes, tables=[shown(table)])
+
+
+def shown(table: BuiltTable) -> Table:
+    """A table as the page shows it."""
     flat = flattened(table)
-    shown = Table(head=list(flat.columns), rows=flat.to_numpy().tolist())
-    return Section(title=table.title, paragraphs=table.notes, tables=[shown])
+    return Table(head=list(flat.columns), rows=flat.to_numpy().tolist())
 
 
 def task_sections(result: Mapping[str, Any]) -> list[Section]:
@@ -178,10 +182,7 @@ def overview(metrics: Mapping[str, Any]) -> Section:
         for scoring in SCORINGS
     }
     figures = {"Every metric by both scorings, %": radar(axes, series)} if len(axes) > 2 else {}
-    tables = [
-        Table(head=list(flat.columns), rows=flat.to_numpy().tolist())
-        for flat in map(flattened, all_metrics([metrics]))
-    ]
+    tables = [shown(table) for table in all_metrics([metrics])]
     return Section(title="All metrics, %", figures=figures, tables=tables)
 
 
