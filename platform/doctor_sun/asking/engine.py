@@ -83,11 +83,14 @@ class Engine:
 
     def _answers(self, bodies: Sequence[Mapping[str, Any]]) -> list[Answer | None]:
         """An answer a request; None where the engine refuses it."""
+        from vllm.exceptions import VLLMClientError
+
         if not bodies:
             return []
         try:
             return [*self._chat(bodies)]
-        except ValueError:  # vLLM refuses a whole batch for one request that does not fit
+        # vLLM refuses a whole batch for one request that does not fit.
+        except (VLLMClientError, ValueError):
             if len(bodies) == 1:
                 return [None]
             half = len(bodies) // 2
