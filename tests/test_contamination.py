@@ -69,7 +69,7 @@ def test_shared_pictures_and_questions_are_found_and_others_are_not(
     assert found == {"shared picture", "shared question"}
     report = contamination.report(TASKS["vqa-rad"], items["vqa"], found, [folder])
     assert report["items_in_training_data"] == 1
-    assert report["decontaminated"] == "no: the training data was not decontaminated"
+    assert report["decontaminated"] == "was not decontaminated"
 
 
 def test_a_models_manifests_lead_to_its_training_data(tmp_path: Path) -> None:

@@ -138,18 +138,19 @@ def overlaps(
 
 
 def compared(task: Task, folders: Sequence[str]) -> str:
-    """What the exclusion manifests say of a benchmark, in words."""
+    """What the exclusion manifests say of the data and a benchmark, in words; "" without data."""
     from doctor_sun.data.decontamination.manifest import FILE, read_exclusions
 
     if not folders:
-        return "unknown"
+        return ""
     manifests = [f for f in folders if (UPath(f) / FILE).is_file()]
     if len(manifests) < len(folders):
-        return "no: the training data was not decontaminated"
+        return "was not decontaminated"
     read = [read_exclusions(folder) for folder in manifests]
     if all(exclusions.checked(task.benchmark or task.name) for exclusions in read):
-        return "yes" + ("" if all(e.signed for e in read) else " (manifest unsigned)")
-    return "no: the training data was not compared with this benchmark"
+        unsigned = "" if all(e.signed for e in read) else " (its manifest is not signed)"
+        return f"was decontaminated of this benchmark{unsigned}"
+    return "was not compared with this benchmark"
 
 
 def report(
@@ -167,5 +168,5 @@ def sentence(known: Mapping[str, Any]) -> str:
     """One task's entry in words."""
     count = known["items_in_training_data"]
     if count is None:
-        return "no training data was found or named to look for them in"
-    return f"{count} of them in the training data; decontaminated: {known['decontaminated']}"
+        return "no training data was found, or named, to look for them in"
+    return f"{count} stand as they are in the training data, which {known['decontaminated']}"

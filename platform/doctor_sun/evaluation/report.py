@@ -152,7 +152,7 @@ def task_sections(result: Mapping[str, Any]) -> list[Section]:
         f"{result['corrected']['unparsable']} answers of {result['corrected']['n']} could not be "
         f"read (corrected scoring; {result['published']['unparsable']} by the published rules, "
         f"{result['published_by']}); {result['unanswered']} questions got no answer.",
-        f"Questions or pictures that stand in the training data: {contamination.sentence(known)}.",
+        f"Of these questions and pictures {contamination.sentence(known)}.",
     ]
     if result["limit"]:
         first = f"Only the first {result['limit']} questions were asked: this is not a score."

@@ -7,10 +7,10 @@ import jinja2
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title><style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem;
-  color: #222; background: #fff }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem;
+  color: #222; background: #fff } p { max-width: 60rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 1rem 0 }
-td, th { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd }
+td, th { padding: .25rem .45rem; text-align: right; border-bottom: 1px solid #ddd }
 td:first-child, th:first-child { text-align: left; white-space: nowrap }
 img { max-width: 100% } figure { margin: 1rem 0 } figcaption, .note { color: #666 }
 td { vertical-align: top; white-space: nowrap }
