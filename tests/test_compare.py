@@ -115,6 +115,7 @@ def test_published_figures_of_ones_own_fill_the_tables(tmp_path: Path) -> None:
         paper_tables([metrics], str(file))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_is_one_clear_line(tmp_path: Path) -> None:
     folders = lineage(tmp_path)
     output = str(tmp_path / "out")

@@ -48,6 +48,7 @@ def test_a_port_in_use_and_a_missing_model_are_one_line(unused_port: int) -> Non
         endpoint.start(ServeConfig(model="/nowhere"), port=unused_port)
 
 
+@pytest.mark.slow
 def test_the_command_line_refuses_in_one_line() -> None:
     command = [str(Path(sys.executable).parent / "serve"), "run", "serve.app:build_app"]
     ended = subprocess.run(
@@ -58,6 +59,7 @@ def test_the_command_line_refuses_in_one_line() -> None:
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_asking_without_an_endpoint_is_one_line(unused_port: int) -> None:
     command = [sys.executable, "serve/ask.py", "--question", "?"]
     command += ["--url", f"http://127.0.0.1:{unused_port}/v1"]

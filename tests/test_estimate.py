@@ -68,6 +68,7 @@ def test_shapes_are_those_of_the_model_with_weights(folder: Path) -> None:
     assert (shapes.image_tokens, shapes.image_size) == (real.image_tokens, real.image_size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("modules", "passes"), [(("projector",), 4), (("llm", "projector"), 6)])
 def test_a_token_costs_what_the_field_counts(
     folder: Path, modules: tuple[str, ...], passes: int

@@ -85,6 +85,7 @@ RECORDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scoring", ["published", "corrected"])
 def test_score_only_writes_the_contract(tmp_path: Path, scoring: str) -> None:
     file = write_lines(tmp_path / "given.jsonl", RECORDS)

@@ -108,7 +108,7 @@ def test_strata_weigh_alike_whatever_their_size() -> None:
 def test_p_values_are_even_without_a_difference_and_small_with_one() -> None:
     generator = np.random.default_rng(2)
     found = []
-    for seed in range(150):
+    for seed in range(100):
         clusters = np.repeat(np.arange(40), 3)
         noise = generator.choice([-1.0, 0.0, 1.0], size=40)[clusters]  # an image's questions agree
         p = paired_p(noise, list(clusters), seed=seed)

@@ -107,6 +107,7 @@ def test_an_excluded_row_in_the_data_is_noticed(curated: Path) -> None:
         verify(str(curated))
 
 
+@pytest.mark.slow
 def test_the_command_line_says_what_was_not_checked(curated: Path, tmp_path: Path) -> None:
     write(curated)
     command = [sys.executable, "-m", "doctor_sun.data.decontamination", "verify", str(curated)]

@@ -160,6 +160,7 @@ def test_the_counts_behind_table_3_come_out_of_the_loaders(tmp_path: Path) -> No
     assert round(51 / 200, 3) == 0.255
 
 
+@pytest.mark.slow
 def test_the_list_names_source_split_items_and_prompt() -> None:
     command = [sys.executable, "-m", "doctor_sun.evaluation.tasks"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -118,6 +118,7 @@ def test_a_heap_of_near_identical_vectors_stays_in_one_cell() -> None:
     assert len(left) > 10
 
 
+@pytest.mark.slow
 def test_a_heap_is_linear_in_pairs_and_each_row_meets_the_best() -> None:
     rng = np.random.default_rng(0)
     vectors = units(np.ones(16) + 0.02 * rng.normal(size=(5000, 16)))

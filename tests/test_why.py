@@ -84,6 +84,7 @@ def test_what_cannot_be_told_is_said(folder: UPath, id: str, message: str) -> No
         list(story(folder, id))
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_one_line(folder: UPath) -> None:
     command = [sys.executable, "-m", "doctor_sun.data.why", str(folder / "data"), GONE]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -317,12 +317,6 @@ def check_answered(
     config: EvaluateConfig,
 ) -> None:
     """Raise InputError when a benchmark got no answer at all, or when asking again might help."""
-    for task, pairs in asked.items():
-        if not any(question.key in answered.texts for question, _ in pairs):
-            raise InputError(
-                f"not one question of {task.name} was answered: is engine.max_model_len enough for "
-                "its prompts, and does the model's folder hold a chat template?"
-            )
     kinds: dict[str, int] = {}
     for kind in answered.errors.values():
         if kind != REFUSED:
@@ -333,6 +327,12 @@ def check_answered(
             f"{sum(kinds.values())} questions got no answer ({listed}); the others are kept, and "
             "the same command asks these again (--unanswered count takes them for wrong)"
         )
+    for task, pairs in asked.items():
+        if not any(question.key in answered.texts for question, _ in pairs):
+            raise InputError(
+                f"not one question of {task.name} was answered: is engine.max_model_len enough for "
+                "its prompts, and does the model's folder hold a chat template?"
+            )
 
 
 def texts_of(
