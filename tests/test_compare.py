@@ -70,7 +70,7 @@ def test_a_lineage_tells_format_from_ability(tmp_path: Path) -> None:
     assert lost["ability"] == 0  # what it still answers readably it answers as before
     assert lost["format"] == pytest.approx(-1 / 3)
     assert lost["change_interval"][1] < 0
-    assert lost["p"] <= lost["p_adjusted"] < 0.01
+    assert lost["change_p"] <= lost["change_p_adjusted"] < 0.01
     assert gained["change"] == pytest.approx(0.125)
     assert gained["ability"] == pytest.approx(0.125)
     assert gained["format"] == 0

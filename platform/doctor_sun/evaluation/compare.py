@@ -19,10 +19,10 @@ from doctor_sun.config import JobConfig
 from doctor_sun.errors import InputError
 from doctor_sun.evaluation.evaluate import METRICS_FILE, PREDICTIONS, TABLES, write_json
 from doctor_sun.evaluation.measure import (
+    adjust_p_values,
+    cell,
     cut_masks,
     headline_column,
-    interval_of,
-    number,
     readable,
     row_from_json,
     score_rows,
@@ -30,12 +30,6 @@ from doctor_sun.evaluation.measure import (
 )
 from doctor_sun.evaluation.predictions import read_predictions
 from doctor_sun.evaluation.scoring import Row
-from doctor_sun.evaluation.statistics import (
-    bootstrap_means,
-    column_means,
-    false_discovery,
-    paired_p,
-)
 from doctor_sun.evaluation.tasks import Task, find_task
 from doctor_sun.runs import Step
 
@@ -83,7 +77,14 @@ def run(config: CompareConfig) -> dict[str, Any]:
             for name, folder in config.evaluations.items()
         }
         results |= compare_task(find_task(task), predictions, config.seed)
-    adjust(results)
+    adjust_p_values(
+        [
+            line
+            for result in results.values()
+            for change in result["changes"]
+            for line in change["lines"]
+        ]
+    )
     write_json(step.folder / COMPARISON_FILE, {"models": list(read), "tasks": results})
     from doctor_sun.evaluation.compare_report import change_sentence, write_report
     from doctor_sun.evaluation.tables import all_metrics, paper_tables, write_tables
@@ -222,29 +223,8 @@ def change_lines(
         "format": after.parsed.astype(float) - before.parsed.astype(float),
     }
     strata = strata_of(rows, task, task.headline)
-    lines = []
-    for cut, inside in cut_masks([row.groups for row in rows], task.cuts):
-        table = np.stack([column[inside] for column in columns.values()], axis=1)
-        own = [label for label, chosen in zip(clusters, inside, strict=True) if chosen]
-        kept = strata and [label for label, chosen in zip(strata, inside, strict=True) if chosen]
-        means, bounds = column_means(table, kept), bootstrap_means(table, own, kept, seed=seed)
-        line: dict[str, Any] = {"cut": cut, "n": int(inside.sum())}
-        for place, name in enumerate(columns):
-            line[name] = number(means[place])
-            line[f"{name}_interval"] = interval_of(bounds[place])
-        line["p"] = paired_p(change[inside], own, kept, seed)
-        lines.append(line)
-    return lines
-
-
-def adjust(results: Mapping[str, Any]) -> None:
-    """Put beside every p-value the one adjusted over all cells that are compared."""
-    cells = [
-        line
-        for result in results.values()
-        for change in result["changes"]
-        for line in change["lines"]
+    return [
+        {"cut": cut, "n": int(inside.sum())}
+        | cell(columns, inside, clusters, strata, ("change",), seed)
+        for cut, inside in cut_masks([row.groups for row in rows], task.cuts)
     ]
-    adjusted = false_discovery([line["p"] for line in cells])
-    for line, value in zip(cells, adjusted, strict=True):
-        line["p_adjusted"] = value

@@ -80,7 +80,7 @@ def task_section(result: Mapping[str, Any]) -> Section:
                         with_interval(line[name], line[f"{name}_interval"])
                         for name in ("before", "after", "change")
                     ),
-                    p_value(line["p_adjusted"]),
+                    p_value(line["change_p_adjusted"]),
                     *(
                         with_interval(line[name], line[f"{name}_interval"])
                         for name in ("ability", "format")

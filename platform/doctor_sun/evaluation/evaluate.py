@@ -17,6 +17,7 @@ from doctor_sun.evaluation import contamination
 from doctor_sun.evaluation.asked_model import AskedModel
 from doctor_sun.evaluation.inference import Answered, DecodingConfig, Question, answer_all
 from doctor_sun.evaluation.measure import (
+    adjust_p_values,
     answer_lengths,
     comparison,
     metrics_of,
@@ -26,7 +27,7 @@ from doctor_sun.evaluation.measure import (
 )
 from doctor_sun.evaluation.predictions import read_predictions, write_predictions
 from doctor_sun.evaluation.scoring import SCORINGS, Row, Scoring
-from doctor_sun.evaluation.statistics import false_discovery, shuffled_partners
+from doctor_sun.evaluation.statistics import shuffled_partners
 from doctor_sun.evaluation.tasks import Item, Prompts, Task, find_task
 from doctor_sun.runs import Step
 from doctor_sun.vllm_engine import EngineConfig
@@ -166,9 +167,12 @@ def evaluate_model(config: EvaluateConfig) -> dict[str, Any]:
     by_name = {task.name: own for task, own in items.items()}
     with connect(config.address):
         in_training = contamination.overlaps(by_name, folders, config.address)
+        known = {
+            task: contamination.report(task, own, in_training, folders)
+            for task, own in items.items()
+        }
         for task, own in items.items():
-            known = contamination.report(task, own, in_training, folders)
-            step.say(f"{task.title}: {len(own)} questions; {contamination.sentence(known)}")
+            step.say(f"{task.title}: {len(own)} questions; {contamination.sentence(known[task])}")
         answered = answer_all(
             [question for own in asked.values() for pair in own for question in pair if question],
             lambda: model.asker(step.folder / STORED),
@@ -186,9 +190,16 @@ def evaluate_model(config: EvaluateConfig) -> dict[str, Any]:
         results[task.name] = task_results(task, own, said, control, config) | {
             "limit": config.limit,
             "unanswered": sum(pair[0].key in answered.errors for pair in asked[task]),
-            "contamination": contamination.report(task, own, in_training, folders),
+            "contamination": known[task],
         }
-    adjust_p_values(results)
+    adjust_p_values(
+        [
+            line
+            for result in results.values()
+            for section in result["sections"].values()
+            for line in section["lines"]
+        ]
+    )
     metrics = {"model": model.description, "tasks": results}
     write_json(step.folder / METRICS_FILE, metrics)
     from doctor_sun.evaluation.report import sentence, write_report
@@ -374,21 +385,6 @@ def task_results(
         "answers": answer_lengths(said),
         "sections": sections,
     }
-
-
-def adjust_p_values(results: Mapping[str, Any]) -> None:
-    """Put beside every p-value the one adjusted over all cells of the run."""
-    cells = [
-        (line, name)
-        for result in results.values()
-        for section in result["sections"].values()
-        for line in section["lines"]
-        for name in line
-        if name.endswith("_p")
-    ]
-    adjusted = false_discovery([line[name] for line, name in cells])
-    for (line, name), value in zip(cells, adjusted, strict=True):
-        line[f"{name}_adjusted"] = value
 
 
 def write_json(path: UPath, value: Any) -> None:

@@ -16,11 +16,13 @@ from doctor_sun.evaluation.scoring import Row, Score, Scoring
 from doctor_sun.evaluation.statistics import (
     bootstrap_means,
     column_means,
+    false_discovery,
     majority_answers,
     paired_p,
 )
 from doctor_sun.evaluation.tasks import Item, Task
 
+DIFFERENCES = ("model_minus_shuffled", "model_minus_majority")
 NOT_GROUPS = frozenset(
     {"id", "question", "answer", "prediction", "shuffled_image_prediction", "image_key", "options"}
 )
@@ -203,7 +205,7 @@ def comparison(
     clusters = [item.image_key or item.id for item in items]
     lines: list[dict[str, Any]] = [
         {"cut": cut, "n": int(inside.sum())}
-        | _line(columns, inside, clusters, strata_of(rows, task, task.headline), seed)
+        | cell(columns, inside, clusters, strata_of(rows, task, task.headline), DIFFERENCES, seed)
         for cut, inside in cut_masks([item.groups for item in items], task.cuts)
     ]
     return {
@@ -217,19 +219,29 @@ def comparison(
                 "interval": lines[0][f"{name}_interval"],
                 "clear_of_zero": (lines[0][f"{name}_interval"] or [0.0])[0] > 0,
             }
-            for name in ("model_minus_shuffled", "model_minus_majority")
+            for name in DIFFERENCES
         },
     }
 
 
-def _line(
+def cell(
     columns: Mapping[str, NDArray[np.float64]],
     inside: NDArray[np.bool_],
     clusters: Sequence[Hashable],
     strata: Sequence[Hashable] | None,
+    tested: Sequence[str],
     seed: int,
 ) -> dict[str, Any]:
-    """Means, intervals and p-values of some items."""
+    """Means and intervals of some items.
+
+    Args:
+        columns: figures [items] by name.
+        inside: [items] which of them count.
+        clusters: one label an item.
+        strata: one label an item, where these weigh alike.
+        tested: names of the columns that are paired differences, which get a p-value, too.
+        seed: of the bootstrap and the permutations.
+    """
     table = np.stack([column[inside] for column in columns.values()], axis=1)
     own = [label for label, chosen in zip(clusters, inside, strict=True) if chosen]
     kept = strata and [label for label, chosen in zip(strata, inside, strict=True) if chosen]
@@ -238,9 +250,17 @@ def _line(
     for place, name in enumerate(columns):
         line[name] = number(means[place])
         line[f"{name}_interval"] = interval_of(bounds[place])
-        if "_minus_" in name:
+        if name in tested:
             line[f"{name}_p"] = paired_p(table[:, place], own, kept, seed)
     return line
+
+
+def adjust_p_values(lines: Sequence[dict[str, Any]]) -> None:
+    """Put beside every p-value the one adjusted over all the lines that are looked at together."""
+    found = [(line, name) for line in lines for name in line if name.endswith("_p")]
+    adjusted = false_discovery([line[name] for line, name in found])
+    for (line, name), value in zip(found, adjusted, strict=True):
+        line[f"{name}_adjusted"] = value
 
 
 def majority(items: Sequence[Item], task: Task) -> list[str | None]:

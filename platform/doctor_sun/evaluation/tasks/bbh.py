@@ -89,7 +89,6 @@ TASKS = (
         load=load,
         published=published,
         corrected=corrected,
-        metrics={"published": ("accuracy",), "corrected": ("accuracy",)},
         macro={"accuracy": "task"},
         max_tokens=512,
     ),

@@ -113,7 +113,6 @@ TASKS = (
         load=load,
         published=published,
         corrected=one_option,
-        metrics={"published": ("accuracy",), "corrected": ("accuracy",)},
         macro={"accuracy": "subject"},
         max_tokens=16,
     ),

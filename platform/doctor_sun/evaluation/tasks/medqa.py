@@ -56,7 +56,6 @@ TASKS = (
         load=load,
         published=published,
         corrected=one_option,
-        metrics={"published": ("accuracy",), "corrected": ("accuracy",)},
         cuts=(("step",),),
     ),
 )

@@ -54,7 +54,6 @@ TASKS = tuple(
         load=loader(file),
         published=published,
         corrected=one_option,
-        metrics={"published": ("accuracy",), "corrected": ("accuracy",)},
     )
     for name, (file, title, items) in FILES.items()
 )

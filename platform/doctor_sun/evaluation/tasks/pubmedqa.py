@@ -66,6 +66,5 @@ TASKS = (
         load=load,
         published=published,
         corrected=corrected,
-        metrics={"published": ("accuracy",), "corrected": ("accuracy",)},
     ),
 )

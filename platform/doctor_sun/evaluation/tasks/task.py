@@ -8,7 +8,7 @@ from upath import UPath
 
 from doctor_sun.data.benchmarks.item import Benchmark, BenchmarkItem
 from doctor_sun.errors import InputError
-from doctor_sun.evaluation.scoring import Scorer, Scoring
+from doctor_sun.evaluation.scoring import SCORINGS, Scorer, Scoring
 from doctor_sun.records import image_key
 
 Prompts = Literal["published", "plain"]
@@ -86,7 +86,9 @@ class Task:
     published: Scorer
     corrected: Scorer
 
-    metrics: Mapping[Scoring, tuple[str, ...]]
+    metrics: Mapping[Scoring, tuple[str, ...]] = field(
+        default_factory=lambda: dict.fromkeys(SCORINGS, ("accuracy",))
+    )
     """Names of the metrics of either scoring, in the order of tables."""
 
     headline: str = "accuracy"
