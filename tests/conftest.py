@@ -1,8 +1,10 @@
 """Fixtures that several test files share."""
 
+import ctypes
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -13,6 +15,8 @@ from doctor_sun.cluster import connect
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("here", deadline=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+PR_SET_CHILD_SUBREAPER = 36
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +32,32 @@ def unused_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return min(int(probe.getsockname()[1]), 65000)
+
+
+@pytest.fixture(scope="module")
+def adopted_orphans() -> None:
+    """What a check leaves running, at any depth, becomes a child of this process."""
+    assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+
+
+def _children() -> set[str]:
+    """The processes under this one, dead ones that nobody waited for too."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+            if int(parent) == os.getpid():
+                found.add(f"{process.name} {(process / 'cmdline').read_bytes()!r}")
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture
+def nothing_left(tmp_path: Path) -> Iterator[None]:
+    """No process, open file or file stays behind."""
+    descriptors = Path("/proc/self/fd")
+    before = _children(), len(list(descriptors.iterdir()))
+    yield
+    assert (_children(), len(list(descriptors.iterdir()))) == before
+    assert list(tmp_path.iterdir()) == []
