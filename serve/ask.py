@@ -1,7 +1,9 @@
 #!/usr/bin/env python
 """Ask the endpoint a question about an image; the answer is printed as it is generated.
 
-python serve/ask.py --image FILE.png --question "Is there a nodule?" [--url http://127.0.0.1:8000/v1]
+python serve/ask.py --image FILE --question "Is there a nodule?" [--url http://127.0.0.1:8000/v1]
+
+The API key, where the endpoint has keys, is taken from $OPENAI_API_KEY.
 """
 
 import argparse
@@ -19,7 +21,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--question", required=True, help="what to ask, in English or Chinese")
-    parser.add_argument("--image", type=Path, help="PNG or JPEG file")
+    parser.add_argument("--image", type=Path, help="PNG, JPEG or DICOM file")
     parser.add_argument("--url", default="http://127.0.0.1:8000/v1", help="the endpoint's base URL")
     parser.add_argument("--model", default=APPLICATION, help="the served model's name")
     parser.add_argument("--max-tokens", type=int, default=64, help="longest answer, in tokens")
@@ -35,7 +37,7 @@ def main() -> None:
         except APIConnectionError:
             raise InputError(f"no endpoint answers at {given.url}") from None
         except APIStatusError as error:
-            raise InputError(f"the endpoint refused the request ({error.status_code})") from None
+            raise InputError(f"the endpoint refused: {error.message}") from None
     print()
 
 

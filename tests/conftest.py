@@ -5,11 +5,15 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 from doctor_sun.cluster import connect
+
+if TYPE_CHECKING:
+    from tests.live_endpoint import Live
 
 # CI tries the same examples every time; new ones are found, and kept, where there is time to look.
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
@@ -22,6 +26,10 @@ PR_SET_CHILD_SUBREAPER = 36
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """One local Ray cluster for the whole session: starting one costs more than most tests."""
+    # Serve writes all its spans to files, so that they can be looked through.
+    exporter = "ray.serve._private.tracing_utils:default_tracing_exporter"
+    os.environ["RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH"] = exporter
+    os.environ["RAY_SERVE_TRACING_SAMPLING_RATIO"] = "1"
     with connect(None):
         yield
 
@@ -61,3 +69,15 @@ def nothing_left(tmp_path: Path) -> Iterator[None]:
     yield
     assert (_children(), len(list(descriptors.iterdir()))) == before
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="session")
+def live(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator["Live"]:
+    """One endpoint for all tests that ask one: starting it costs more than asking."""
+    from tests.live_endpoint import live_endpoint
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    with live_endpoint(tmp_path_factory.mktemp("live"), port) as running:
+        yield running

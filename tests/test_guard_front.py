@@ -19,6 +19,7 @@ from doctor_sun.serving.safety import RefusalRule, Safety, SafetyConfig
 
 KEY = "ds-a-key-of-the-tests-0001"
 MARK = "QUOKKA-4711"
+UNDER_WAY: list[int] = []
 
 
 async def echo(request: Request) -> Response:
@@ -61,6 +62,7 @@ def client(ended: list[Exchange], config: FrontConfig | None = None, most: int =
         keys=Keys.load(KeysConfig()),
         routes=frozenset(route.path for route in ROUTES),
         headers={"x-disclaimer": "not a device"},
+        under_way=UNDER_WAY.append,
         ended=ended.append,
     )
     return TestClient(front, headers={"Authorization": f"Bearer {KEY}"})
@@ -177,6 +179,7 @@ def test_a_client_that_leaves_is_written_down_as_such(ended: list[Exchange]) -> 
 
     asyncio.run(leave())
     assert [one.status for one in ended] == [499]
+    assert UNDER_WAY[-2:] == [1, 0]
 
 
 def test_a_conversation_stays_with_its_model_and_shares_are_kept() -> None:

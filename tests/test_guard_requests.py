@@ -118,12 +118,14 @@ def test_what_clients_send_is_taken_and_names_are_dropped() -> None:
         {"role": "system", "content": "x"},
         {"role": "user", "content": [PICTURE, TEXT], "name": MARK},
         {"role": "assistant", "content": None, "refusal": None, "annotations": [], "audio": None},
+        {"role": "assistant", "content": "\x1b what a model said"},
         {"role": "user", "content": "再看"},
     ]
     asked = parsed(ChatRequest, {"messages": messages, "user": MARK, "temperature": 0})
     LIMITS.check(asked)
     assert MARK not in asked.model_dump_json()
-    assert [*asked.texts()] == ["x", "what?", "", "再看"]
+    assert [*asked.texts()] == ["x", "what?", "", "\x1b what a model said", "再看"]
+    assert [*asked.texts("user")] == ["what?", "再看"]
     assert len(asked.pictures()) == 1
 
 

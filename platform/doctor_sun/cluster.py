@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,34 @@ WORKER_ENVIRONMENT = {
     "PYTHONWARNINGS": "ignore::FutureWarning",  # DeepSpeed's use of torch's collectives
     "RAY_DATA_LOG_LEVEL": "WARNING",
 }
+
+
+def serve_environment(folder: str) -> dict[str, str]:
+    """How Ray Serve takes requests in, on a cluster of our own; `serve/environment` says the same
+    for `ray start`.
+
+    Args:
+        folder: for HAProxy's files, whose usual place two clusters on a machine would share.
+    """
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "doctor_sun.serving.guard.door.middlewares",
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy/haproxy.cfg",
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{folder}/haproxy/admin.sock",
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": f"{folder}/haproxy",
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": f"{folder}/haproxy/server-state",
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": f"{folder}/haproxy/metrics.sock",
+        "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(_unused_port()),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(_unused_port()),
+    }
+
+
+def _unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -66,6 +95,8 @@ def connect(address: str | None) -> Iterator[None]:
         # for a token that `ray job submit` from a fresh shell does not send.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         own_folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # socket paths must stay short
+        for name, value in serve_environment(own_folder).items():
+            os.environ.setdefault(name, value)
         # Inherited by every process of the cluster, which costs nothing; a runtime environment
         # would double the time each of them takes to start.
         with inherited(environment):

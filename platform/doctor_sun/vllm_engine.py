@@ -95,8 +95,11 @@ def model_path(location: str, named: str) -> Path:
 
 def engine_environment(config: EngineConfig) -> dict[str, str]:
     """Environment variables of an engine's processes."""
-    threads = {} if config.gpus else {"OMP_NUM_THREADS": str(config.cpus)}
-    return ENGINE_ENVIRONMENT | threads
+    own = {} if config.gpus else {"OMP_NUM_THREADS": str(config.cpus)}
+    if config.eager:
+        # vLLM compiles its log-probabilities even then, for 20 s, when they are first asked for.
+        own["TORCHDYNAMO_DISABLE"] = "1"
+    return ENGINE_ENVIRONMENT | own
 
 
 def check_model_folder(model: str) -> Path:

@@ -3,6 +3,7 @@
 import base64
 import io
 import logging
+import os
 import socket
 import threading
 import time
@@ -14,13 +15,11 @@ from typing import Any
 from urllib.error import URLError
 
 from doctor_sun.errors import InputError
-from doctor_sun.serving.application import ServeConfig, build_application
+from doctor_sun.serving.application import QUIET, ServeConfig, build_application
 from doctor_sun.vllm_engine import check_model_folder
 
 APPLICATION = "doctor-sun"
 PROGRESS_SECONDS = 10
-# A refused request would otherwise log the server's whole call stack as a warning.
-QUIET = {"log_level": "ERROR", "enable_access_log": False}
 
 
 def check_port(host: str, port: int) -> None:
@@ -85,7 +84,7 @@ def start(
         application = build_application(config)  # mostly imports, as the proxy's start is
         started.result()
         serve.run(application, name=APPLICATION, route_prefix="/", logging_config=QUIET)
-        wait_until_ready(f"http://{host}:{port}/v1/models")
+        wait_until_ready(f"http://{host}:{port}/healthz")
     return f"http://{host}:{port}/v1"
 
 
@@ -114,18 +113,20 @@ def stop() -> None:
 
 
 def image_url(image: bytes) -> str:
-    """Encoded image bytes as a data URL.
+    """Encoded image bytes, or a DICOM file, as a data URL.
 
     Raises:
         InputError: the bytes are no PNG, JPEG or other image that can be decoded.
     """
     from PIL import Image, UnidentifiedImageError
 
+    if image[128:132] == b"DICM":
+        return f"data:application/dicom;base64,{base64.b64encode(image).decode()}"
     try:
         with Image.open(io.BytesIO(image)) as opened:
             kind = Image.MIME[opened.format or "PNG"]
     except UnidentifiedImageError:
-        raise InputError("the image cannot be read: give a PNG or JPEG file") from None
+        raise InputError("the image cannot be read: give a PNG, JPEG or DICOM file") from None
     return f"data:{kind};base64,{base64.b64encode(image).decode()}"
 
 
@@ -137,13 +138,17 @@ def ask_stream(
     model: str = APPLICATION,
     max_tokens: int = 64,
 ) -> Iterator[str]:
-    """Ask one question, image first as in training; yields the answer as it is generated."""
+    """Ask one question, image first as in training; yields the answer as it is generated.
+
+    The API key is that of the environment, `OPENAI_API_KEY`.
+    """
     from openai import OpenAI
 
     content: list[dict[str, object]] = [{"type": "text", "text": question}]
     if image is not None:
         content.insert(0, {"type": "image_url", "image_url": {"url": image_url(image)}})
-    client = OpenAI(base_url=base_url, api_key="none", max_retries=0)
+    key = os.environ.get("OPENAI_API_KEY", "none")
+    client = OpenAI(base_url=base_url, api_key=key, max_retries=0)
     stream: Any = client.chat.completions.create(
         model=model,
         messages=[{"role": "user", "content": content}],  # type: ignore[list-item,misc]

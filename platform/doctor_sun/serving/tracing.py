@@ -25,9 +25,11 @@ class WithoutContents(SpanExporter):
         self.behind = behind
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """See `SpanExporter`."""
         return self.behind.export([cleaned(span) for span in spans])
 
     def shutdown(self) -> None:
+        """See `SpanExporter`."""
         self.behind.shutdown()
 
 

@@ -48,6 +48,7 @@ class Front:
         keys: API keys and their limits.
         routes: paths that are named in metrics and the audit log; any other is `other`.
         headers: on every response.
+        under_way: called with how many requests are being answered, whenever that changes.
         ended: called with the record of each request.
     """
 
@@ -57,6 +58,7 @@ class Front:
     keys: Keys
     routes: frozenset[str]
     headers: Mapping[str, str]
+    under_way: Callable[[int], None]
     ended: Callable[[Exchange], None]
     in_flight: int = field(default=0, init=False)
 
@@ -74,7 +76,7 @@ class Front:
         scope["app"] = self.app  # without one, the router answers in plain text itself
         answer = _Answer(send, exchange, self._headers(scope))
         scope.setdefault("state", {})["exchange"] = exchange
-        self.in_flight += 1
+        self._more(1)
         try:
             await self._admit(scope, receive, answer, exchange)
         except Refusal as refusal:
@@ -91,11 +93,15 @@ class Front:
             logger.error("%s in %s, request %s", type(error).__name__, place, exchange.request_id)
             await answer.refuse(Refusal(500, "internal", "an internal error"), scope, receive)
         finally:
-            self.in_flight -= 1
+            self._more(-1)
             exchange.status = exchange.status or CLIENT_LEFT
             exchange.seconds = time.perf_counter() - started
             if scope["path"] not in HEALTH:
                 self.ended(exchange)
+
+    def _more(self, change: int) -> None:
+        self.in_flight += change
+        self.under_way(self.in_flight)
 
     async def _admit(
         self, scope: Scope, receive: Receive, answer: "_Answer", exchange: Exchange

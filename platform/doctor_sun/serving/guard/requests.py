@@ -16,6 +16,7 @@ from doctor_sun.serving.guard.refusal import Refusal
 
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 INT64 = 2**63
+ASKING = ("system", "developer", "user")  # roles whose texts the client writes
 MOST_TOKENS = 1_000_000  # the model itself takes fewer
 Asked = TypeVar("Asked", bound=BaseModel)
 SAID = {  # pydantic's errors whose messages hold limits and types only
@@ -182,11 +183,6 @@ class Sampling(_Strict):
             raise ValueError("n over 1 needs a temperature over 0: they would be the same answer")
         return self
 
-    def texts(self) -> Iterator[str]:
-        """Every text that the model is to read, and those that steer it."""
-        stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        yield from stops
-
 
 class ChatRequest(Sampling):
     """The body of `/v1/chat/completions`."""
@@ -203,11 +199,11 @@ class ChatRequest(Sampling):
             raise ValueError("top_logprobs needs logprobs")
         return self
 
-    def texts(self) -> Iterator[str]:
-        """See `Sampling.texts`."""
-        yield from super().texts()
+    def texts(self, *roles: str) -> Iterator[str]:
+        """Every text that the model is to read, of the given roles if any are given."""
         for message in self.messages:
-            yield from (part.text for part in message.parts() if isinstance(part, TextPart))
+            if not roles or message.role in roles:
+                yield from (part.text for part in message.parts() if isinstance(part, TextPart))
 
     def pictures(self) -> list[ImagePart]:
         """The pictures, in the order in which they stand."""
@@ -224,8 +220,7 @@ class CompletionRequest(Sampling):
     echo: bool | None = None
 
     def texts(self) -> Iterator[str]:
-        """See `Sampling.texts`."""
-        yield from super().texts()
+        """Every text that the model is to read."""
         yield from [self.prompt] if isinstance(self.prompt, str) else self.prompt
 
 
@@ -249,7 +244,7 @@ class RequestLimits:
     special_tokens: Sequence[str]
     """Tokens that a text must not hold: they would end a turn and begin another."""
 
-    def check(self, request: Sampling) -> None:
+    def check(self, request: ChatRequest | CompletionRequest) -> None:
         """Refuse what is too much, or no text for the model.
 
         Raises:
@@ -261,28 +256,31 @@ class RequestLimits:
         if isinstance(request, ChatRequest):
             _at_most(len(request.messages), self.config.max_messages, "messages")
             _at_most(len(request.pictures()), self.pictures, "messages", "pictures")
-        elif isinstance(request, CompletionRequest) and isinstance(request.prompt, list):
+        elif isinstance(request.prompt, list):
             _at_most(len(request.prompt) * (request.n or 1), self.config.max_answers, "prompt")
         self._check_texts(request)
         if request.response_format and request.response_format.json_schema:
             check_schema(request.response_format.json_schema.schema_, self.config.max_schema_nodes)
 
-    def _check_texts(self, request: Sampling) -> None:
+    def _check_texts(self, request: ChatRequest | CompletionRequest) -> None:
         most = self.config.max_text_bytes or 8 * self.model_tokens
-        left = most
-        for text in request.texts():
-            if CONTROL.search(text):
-                raise Refusal(400, "control_characters", "a text holds control characters")
-            left -= len(text.encode())
-            if left < 0:
-                raise Refusal(
-                    400,
-                    "context_length_exceeded",
-                    f"the texts of a request take {most} bytes at most "
-                    f"(the model reads {self.model_tokens} tokens)",
-                )
-            if isinstance(request, ChatRequest) and any(t in text for t in self.special_tokens):
-                raise Refusal(400, "special_tokens", "a text holds a control token of the model")
+        if sum(len(text.encode()) for text in request.texts()) > most:
+            raise Refusal(
+                400,
+                "context_length_exceeded",
+                f"the texts of a request take {most} bytes at most "
+                f"(the model reads {self.model_tokens} tokens)",
+            )
+        special: Sequence[str] = ()
+        asked = request.texts()
+        if isinstance(request, ChatRequest):
+            special = self.special_tokens
+            # What the model said may hold anything, and comes back with the next question.
+            asked = request.texts(*ASKING)
+        if any(CONTROL.search(text) for text in asked):
+            raise Refusal(400, "control_characters", "a text holds control characters")
+        if any(token in text for text in request.texts() for token in special):
+            raise Refusal(400, "special_tokens", "a text holds a control token of the model")
 
 
 def _at_most(found: int, most: int, param: str, what: str = "") -> None:
