@@ -234,9 +234,9 @@ def test_many_ask_at_a_time(live: Live) -> None:
     from openai import AsyncOpenAI
 
     async def answers() -> list[str]:
-        client = AsyncOpenAI(base_url=live.url, api_key=KEY, max_retries=0)
-        asked = [client.chat.completions.create(**question(part(i), TEXT)) for i in range(24)]
-        return [a.choices[0].message.content or "" for a in await asyncio.gather(*asked)]
+        async with AsyncOpenAI(base_url=live.url, api_key=KEY, max_retries=0) as client:
+            asked = [client.chat.completions.create(**question(part(i), TEXT)) for i in range(24)]
+            return [a.choices[0].message.content or "" for a in await asyncio.gather(*asked)]
 
     client = live.client()
     alone = client.chat.completions.create(**question(part(3), TEXT)).choices[0].message.content

@@ -139,7 +139,7 @@ def test_pages_of_other_origins_are_refused_unless_they_are_listed(ended: list[E
 
 def test_without_keys_only_this_machine_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DOCTOR_SUN_API_KEYS", raising=False)
-    asking = client([])
+    asking = TestClient(client([]).app, client=("127.0.0.1", 50000))
     for host, status in (
         ("127.0.0.1:8000", 200),
         ("localhost", 200),
@@ -149,6 +149,8 @@ def test_without_keys_only_this_machine_is_answered(monkeypatch: pytest.MonkeyPa
         ("", 403),
     ):
         assert asking.get("/echo", headers={"Host": host}).status_code == status, host
+    far = TestClient(client([]).app, client=("203.0.113.7", 50000))
+    assert far.get("/echo", headers={"Host": "localhost"}).status_code == 403
 
 
 def test_a_full_endpoint_says_when_to_come_again(ended: list[Exchange]) -> None:

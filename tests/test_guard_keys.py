@@ -36,7 +36,7 @@ HASH = hashlib.sha256(KEY.encode()).hexdigest()
 
 @pytest.fixture(autouse=True)
 def no_keys_around(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv("DOCTOR_SUN_API_KEYS", raising=False)
 
 
 class Clock:
@@ -192,7 +192,7 @@ def test_a_sum_stands_for_its_key(tmp_path: Path) -> None:
 
 
 def test_the_environment_holds_keys_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, f"radiology={KEY}, cardiology={OTHER}")
+    monkeypatch.setenv("DOCTOR_SUN_API_KEYS", f"radiology={KEY}, cardiology={OTHER}")
     keys = Keys.load(KeysConfig(concurrent=2))
     assert keys.caller(f"Bearer {KEY}").name == "radiology"
     assert keys.caller(f"Bearer {OTHER}").name == "cardiology"
@@ -267,7 +267,7 @@ def test_a_wrong_file_is_refused_without_its_keys(tmp_path: Path, text: str, mes
 def test_a_wrong_variable_is_refused_without_its_keys(
     text: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(VARIABLE, text)
+    monkeypatch.setenv("DOCTOR_SUN_API_KEYS", text)
     with pytest.raises(InputError, match=f"{VARIABLE}.*{message}") as caught:
         Keys.load(KeysConfig())
     assert KEY not in str(caught.value)
@@ -489,3 +489,14 @@ def test_the_command_refuses_a_wrong_name() -> None:
     refused = command("two words")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.startswith("error: NAME: a name is")
+
+
+def test_other_machines_are_not_listened_to_without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DOCTOR_SUN_API_KEYS", raising=False)
+    keys = Keys.load(KeysConfig())
+    keys.check_address("127.0.0.1")
+    for host in ("0.0.0.0", "::", "10.0.0.5"):
+        with pytest.raises(InputError, match="needs API keys"):
+            keys.check_address(host)
+    monkeypatch.setenv("DOCTOR_SUN_API_KEYS", "ward=ds-a-key-that-is-long-enough")
+    Keys.load(KeysConfig()).check_address("0.0.0.0")

@@ -4,6 +4,7 @@ door -> front (key, origin, limits) -> body -> parameters -> model -> rules -> p
 """
 
 import json
+import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -195,7 +196,8 @@ class Endpoint:
         self, kind: str, body: Mapping[str, Any], request: Request
     ) -> AsyncGenerator[Any, None]:
         exchange: Exchange = request.state.exchange
-        headers = {"x-request-id": exchange.request_id}
+        # Its own: a client may use one id twice at a time, an engine must not.
+        headers = {"x-request-id": f"{exchange.request_id}-{secrets.token_hex(4)}"}
         headers |= {
             name: request.headers[name] for name in ("traceparent",) if name in request.headers
         }

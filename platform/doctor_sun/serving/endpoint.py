@@ -16,6 +16,7 @@ from urllib.error import URLError
 
 from doctor_sun.errors import InputError
 from doctor_sun.serving.application import QUIET, ServeConfig, build_application
+from doctor_sun.serving.guard.keys import Keys
 from doctor_sun.vllm_engine import check_model_folder
 
 APPLICATION = "doctor-sun"
@@ -69,9 +70,11 @@ def start(
         say: prints one line of progress.
 
     Raises:
-        InputError: the folder is no exported model, or the port is in use.
+        InputError: the folder is no exported model, the port is in use, or other machines would
+            be answered without keys.
     """
     check_model_folder(config.model)
+    Keys.load(config.api_keys).check_address(host)
     check_port(host, port)
     from ray import serve
 

@@ -22,6 +22,7 @@ from ray.llm._internal.serve.core.configs.openai_api_models import (
 )
 from ray.llm._internal.serve.core.protocol import RawRequestInfo
 from ray.llm._internal.serve.core.server.llm_server import LLMServer
+from ray.serve.context import _get_global_client
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
@@ -88,6 +89,9 @@ class IngressServer(Server):
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         settings = self.settings
+        keys = Keys.load(settings.api_keys)
+        client = await asyncio.to_thread(_get_global_client)
+        keys.check_address(client.http_config.host or "0.0.0.0")
         engines: dict[str, Ask] = {settings.name: self._ask}
         for name, handle in self.variants.items():
             engines[name] = partial(_ask_other, handle.options(stream=True))
@@ -97,7 +101,7 @@ class IngressServer(Server):
             models=Models(settings.name, list(self.variants), settings.canary),
             engines=engines,
             limits=limits_of(settings),
-            keys=Keys.load(settings.api_keys),
+            keys=keys,
             bodies=Bodies(settings.body),
             attachments=Attachments(decoders, Remote(settings.remote)),
             safety=Safety(settings.safety),

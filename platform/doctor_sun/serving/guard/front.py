@@ -24,7 +24,7 @@ from doctor_sun.serving.guard.refusal import Refusal
 logger = logging.getLogger("ray.serve")
 
 HEALTH = ("/healthz", "/readyz")
-LOCAL = ("127.0.0.1", "localhost", "[::1]")
+LOCAL = ("127.0.0.1", "localhost", "::1")
 CLIENT_LEFT = 499
 ROUTING = {404: ("not_found", "no such route"), 405: ("method", "no such method on this route")}
 
@@ -125,7 +125,7 @@ class Front:
 
     def _check_origin(self, scope: Scope, headers: Headers) -> None:
         host = headers.get("host", "")
-        if self.keys.open and urlsplit(f"//{host}").hostname not in {h.strip("[]") for h in LOCAL}:
+        if self.keys.open and not (_is_local(scope) and urlsplit(f"//{host}").hostname in LOCAL):
             raise Refusal(403, "no_keys", "without API keys only this machine is answered")
         origin = headers.get("origin")
         if origin and origin not in self.config.allowed_origins and urlsplit(origin).netloc != host:
@@ -143,6 +143,12 @@ class Front:
             "Vary": "Origin",
         }
         return {**self.headers, **cors}
+
+
+def _is_local(scope: Scope) -> bool:
+    """Whether a connection comes from this machine, HAProxy's to its own address among them."""
+    client, server = scope.get("client"), scope.get("server")
+    return client is None or client[0] in LOCAL or (server is not None and client[0] == server[0])
 
 
 class _Answer:

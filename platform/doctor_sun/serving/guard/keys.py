@@ -132,6 +132,18 @@ class Keys:
             callers[digest] = caller
         return cls(callers, config.limits_storage)
 
+    def check_address(self, host: str) -> None:
+        """Refuse to listen to other machines without keys.
+
+        Raises:
+            InputError: the address is not this machine's own, and there are no keys.
+        """
+        if self.open and host not in ("localhost", "127.0.0.1", "::1"):
+            raise InputError(
+                f"listening on {host} needs API keys: set api_keys.keys_file or {VARIABLE}, or "
+                "http_options.host to 127.0.0.1"
+            )
+
     def caller(self, authorization: str | None) -> Caller:
         """Who sends an `Authorization` header: `Bearer KEY`, or `Basic` with the key as password.
 
