@@ -1,0 +1,1 @@
+"""Answers for an archive: rows of pictures and questions, each asked once, all accounted for."""
