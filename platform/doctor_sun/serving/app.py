@@ -3,6 +3,7 @@
 door -> front (key, origin, limits) -> body -> parameters -> model -> rules -> pictures -> engine
 """
 
+import asyncio
 import json
 import secrets
 import time
@@ -210,7 +211,7 @@ class Endpoint:
             picture = await self.attachments.preview(asked.dicom, asked)
         window = picture.window
         shown = {
-            "image": data_url(picture),
+            "image": await asyncio.to_thread(data_url, picture),
             "width": picture.width,
             "height": picture.height,
             "frames": picture.frames,

@@ -1,6 +1,6 @@
-"""The pictures of a request: taken from their data URLs, or fetched, then decoded and encoded anew.
+"""The pictures of a request: taken from their data URLs, or fetched, then decoded.
 
-What the engine gets is a data URL of ours; it never sees an address, nor a byte that was sent.
+What the engine gets is pixels; it never sees an address, nor a byte that was sent.
 """
 
 import asyncio
@@ -85,8 +85,8 @@ class Attachments:
 
 
 def data_url(picture: Picture) -> str:
-    """The decoded picture as a data URL."""
-    return f"data:{picture.media_type};base64,{base64.b64encode(picture.image).decode()}"
+    """The decoded picture as a data URL, for a browser."""
+    return f"data:image/png;base64,{base64.b64encode(picture.png()).decode()}"
 
 
 def with_pictures(request: ChatRequest, pictures: Sequence[Picture]) -> list[dict[str, Any]]:
@@ -98,7 +98,7 @@ def with_pictures(request: ChatRequest, pictures: Sequence[Picture]) -> list[dic
             messages.append({"role": message.role, "content": message.content or ""})
             continue
         parts: list[dict[str, Any]] = [
-            {"type": "image_url", "image_url": {"url": data_url(next(left))}}
+            {"type": "image_pil", "image_pil": next(left).rgb()}
             if isinstance(part, ImagePart)
             else {"type": "text", "text": part.text}
             for part in message.content

@@ -1,8 +1,8 @@
 """Pictures that a stranger sent are refused, or become plain pixels.
 
 Limits are met before any pixel is decoded: bytes, the format by its first bytes (no other decoder
-sees them), then pixels and frames as the header states them. What comes out is a PNG of the pixels
-that training reads from the same file (`Image.convert("RGB")`, or `dicom_pixels.show`) and nothing
+sees them), then pixels and frames as the header states them. What comes out is the pixels that
+training reads from the same file (`Image.convert("RGB")`, or `dicom_pixels.show`) and nothing
 else of it: no EXIF, profile, text, comment or DICOM attribute. EXIF's orientation is dropped and
 not followed, because training does not follow it. Headers lie and decoders fail: `decoders` calls
 `decode` in processes that may end.
@@ -110,13 +110,13 @@ class PictureConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """Pixels of a picture, encoded anew, and what may be said about the file that was sent."""
+    """Pixels of a picture, and what may be said about the file that was sent."""
 
-    image: bytes = field(repr=False)
-    """A PNG file, grey or RGB, of nothing but pixels."""
+    pixels: bytes = field(repr=False)
+    """A byte a pixel of a grey picture, three of one in RGB, row by row."""
 
-    media_type: str
-    """Of `image`."""
+    grey: bool
+    """Whether a pixel is one byte."""
 
     width: int
     """Columns."""
@@ -147,6 +147,20 @@ class Picture:
 
     given_bytes: int
     """Size of the file that was sent."""
+
+    def rgb(self) -> Image.Image:
+        """As the model's processor takes it."""
+        return self._image().convert("RGB")
+
+    def png(self) -> bytes:
+        """A PNG file of nothing but the pixels."""
+        stream = io.BytesIO()
+        # Run lengths are found as fast as level 1's copies, and radiographs become smaller.
+        self._image().save(stream, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
+        return stream.getvalue()
+
+    def _image(self) -> Image.Image:
+        return Image.frombytes("L" if self.grey else "RGB", (self.width, self.height), self.pixels)
 
 
 def refusal(code: str, config: PictureConfig) -> Refusal:
@@ -194,7 +208,7 @@ def decode(
                 shown, frames = Shown(pixels=_from_file(encoded, kind, config)), 1
             if window and shown.lowest is None:
                 raise refusal("image_window", config)
-            image = _png(shown.pixels)
+            pixels = shown.pixels.tobytes()
     except Refusal:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -205,8 +219,8 @@ def decode(
         raise refusal("unreadable_image", config) from None
     height, width = shown.pixels.shape[:2]
     return Picture(
-        image=image,
-        media_type="image/png",
+        pixels=pixels,
+        grey=shown.pixels.ndim == 2,
         width=width,
         height=height,
         format=kind,
@@ -300,10 +314,3 @@ def _check_inflated(encoded: bytes, config: PictureConfig) -> None:
         size += len(inflater.decompress(part, CHUNK))
         if size > INFLATED * config.max_pixels:
             raise refusal("image_pixels", config)
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    stream = io.BytesIO()
-    # Run lengths are found as fast as level 1's copies, and radiographs become smaller.
-    Image.fromarray(pixels).save(stream, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
-    return stream.getvalue()

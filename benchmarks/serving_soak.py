@@ -1,0 +1,158 @@
+#!/usr/bin/env python
+"""The endpoint under a steady load for half an hour: memory, file handles, errors.
+
+    python benchmarks/serving_soak.py [--minutes 30] [--at-a-time 16] [--quick]
+
+Text, pictures and DICOM files in turn, a hostile request among every twenty. Every ten seconds the
+memory and the open files of every process of the endpoint are noted; the picture is
+`benchmarks/results/serving_soak.png`. Fails when a request ends otherwise than it should, or when
+memory or files in the last quarter are over 1.05 of those in the second one.
+"""
+
+import argparse
+import asyncio
+import base64
+import json
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+from _endpoints import ours
+from _load import Outcome, load
+from serving_overhead import bodies, random_llava
+
+RESULTS = Path(__file__).parent / "results"
+LOOK_SECONDS = 10
+BAR = 1.05
+HOSTILE = {"messages": [{"role": "user", "content": "<|eot_id|>"}], "stream": True}
+PARTS = {"haproxy": "haproxy", "ServeReplica": "replica", "EngineCore": "engine"}
+PARTS |= {"decoders": "decoders", "ServeController": "controller", "ProxyActor": "proxy"}
+
+
+def requests() -> list[dict[str, Any]]:
+    """Twenty requests, one of them hostile."""
+    from pydicom.data import get_testdata_file
+
+    encoded = Path(str(get_testdata_file("CT_small.dcm", download=False))).read_bytes()
+    url = f"data:application/dicom;base64,{base64.b64encode(encoded).decode()}"
+    part = {"type": "image_url", "image_url": {"url": url}}
+    asked = [*bodies(10, 0, image=False), *bodies(6, 10, image=True)]
+    for body in bodies(3, 16, image=False):
+        body["messages"][0]["content"].insert(0, part)
+        asked.append(body)
+    return [*asked, HOSTILE]
+
+
+class Watch:
+    """Memory in MiB and open files of the processes under one, by what they are, over time."""
+
+    def __init__(self, above: psutil.Process) -> None:
+        self.above, self._end = above, threading.Event()
+        self.times: list[float] = []
+        self.memory: dict[str, list[float]] = defaultdict(list)
+        self.files: dict[str, list[float]] = defaultdict(list)
+
+    def __enter__(self) -> "Watch":
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._started = time.time()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._end.wait(LOOK_SECONDS):
+            memory: Counter[str] = Counter()
+            files: Counter[str] = Counter()
+            for process in self.above.children(recursive=True):
+                try:
+                    name = " ".join(process.cmdline())
+                    part = next((said for key, said in PARTS.items() if key in name), None)
+                    if part:
+                        memory[part] += process.memory_info().rss >> 20
+                        files[part] += process.num_fds()
+                except psutil.Error:
+                    continue
+            self.times.append((time.time() - self._started) / 60)
+            for part in memory:
+                self.memory[part].append(memory[part])
+                self.files[part].append(files[part])
+
+
+def growth(series: list[float]) -> float:
+    """The last quarter's median over the second one's."""
+    quarter = max(1, len(series) // 4)
+    return statistics.median(series[-quarter:]) / statistics.median(series[quarter : 2 * quarter])
+
+
+def plot(watch: Watch, path: Path) -> None:
+    """Memory above, files below, a line a part."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(2, 1, figsize=(9, 6), sharex=True, layout="constrained")
+    for axis, series, label in zip(
+        axes, (watch.memory, watch.files), ("MiB", "open files"), strict=True
+    ):
+        for part, values in series.items():
+            axis.plot(watch.times[-len(values) :], values, label=part)
+        axis.set(ylabel=label, ylim=(0, None))
+        axis.grid(alpha=0.3)
+    axes[0].legend(ncols=5, fontsize=8)
+    axes[1].set_xlabel("minutes")
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Run it, say what was seen."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--at-a-time", type=int, default=16)
+    parser.add_argument("--quick", action="store_true", help="two minutes")
+    parser.add_argument("--like", type=Path, default=Path("runs/tiny/export"), help="whose form")
+    given = parser.parse_args()
+    minutes = 2 if given.quick else given.minutes
+    if not (given.like / "config.json").is_file():
+        sys.exit(f"error: {given.like} is not there: `make demo` makes it")
+    RESULTS.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        model = Path(temporary) / "model"
+        random_llava(given.like, model)
+        audit = {"audit": {"folder": temporary}}
+        with ours(model, 8414, Path(temporary) / "log", **audit) as url:
+            asyncio.run(load(url, requests(), given.at_a_time))
+            with Watch(psutil.Process()) as watch:
+                outcomes = asyncio.run(load(url, requests(), given.at_a_time, seconds=60 * minutes))
+    report(outcomes, watch, minutes)
+
+
+def report(outcomes: list[Outcome], watch: Watch, minutes: float) -> None:
+    """Counts, growth, picture, file, exit status."""
+    ends = Counter("answered" if o.answered else f"{o.status} {o.code}" for o in outcomes)
+    unexpected = sum(n for end, n in ends.items() if end not in ("answered", "400 special_tokens"))
+    plot(watch, RESULTS / "serving_soak.png")
+    grown = {f"{part} memory": growth(values) for part, values in watch.memory.items()}
+    grown |= {f"{part} files": growth(values) for part, values in watch.files.items()}
+    print(f"{len(outcomes)} requests in {minutes:g} minutes: {dict(ends)}")
+    for name, ratio in grown.items():
+        print(f"{name:20} {ratio:.3f}")
+    result = {"ends": ends, "growth": grown, "minutes": watch.times, "memory_mib": watch.memory}
+    result |= {"files": watch.files, "ratio": max(grown.values())}
+    (RESULTS / "serving_soak.json").write_text(json.dumps(result, indent=1))
+    print(f"unexpected ends: {unexpected}")
+    print(f"ratio {max(grown.values()):.3f} (largest growth, last quarter to second)")
+    sys.exit(1 if unexpected or max(grown.values()) > BAR else 0)
+
+
+if __name__ == "__main__":
+    main()
