@@ -134,14 +134,13 @@ def rolled_out(config: ServeConfig) -> None:
     """Hand a version to Serve."""
     from ray import serve
 
-    serve.run(
+    version = serve.RunTarget(
         build_application(config),
         name=endpoint.APPLICATION,
         route_prefix="/",
         logging_config=QUIET,
-        blocking=False,
-        _blocking=False,
     )
+    serve.run_many([version], wait_for_applications_running=False)
 
 
 @contextmanager
@@ -198,7 +197,8 @@ def killed(url: str, part: str) -> Found:
         time.sleep(3)  # the controller has to notice, before two run again
         back = until(lambda: running() == 2 and len(processes(part)) == 2, f"{part} again")
         time.sleep(5)
-    return judged(stream, at_a_time, back=back)
+    # Each client may lose what it has under way, and what the dying process still takes in.
+    return judged(stream, 2 * at_a_time, back=back)
 
 
 def updated(url: str, config: ServeConfig, works: Callable[[], bool], what: str) -> Found:

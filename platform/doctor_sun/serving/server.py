@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("ray.serve")
 
 KINDS = {"chat": ChatCompletionRequest, "completions": CompletionRequest}
-WATCH_SECONDS = 0.5
-LAST_WORDS_SECONDS = 1.0  # for the requests that were in the engine to be told so
+WATCH_SECONDS = 0.05
+LAST_WORDS_SECONDS = 0.2  # for the requests that were in the engine to be told so
 
 
 class Server(LLMServer):
@@ -61,12 +61,25 @@ class Server(LLMServer):
     async def _watch(self) -> None:
         """End a replica whose engine died: what was in the engine is told so, and from then on
         the ingress finds nobody here, rather than refusals until the next health check."""
-        client = self.engine._engine_client
-        while not client.errored:
+        while not self._engine_died():
             await asyncio.sleep(WATCH_SECONDS)
         logger.error("the engine's process ended; the replica ends, to be started anew")
         await asyncio.sleep(LAST_WORDS_SECONDS)
         os._exit(1)
+
+    def _engine_died(self) -> bool:
+        assert self.engine is not None
+        return bool(self.engine._engine_client.errored)
+
+    async def _run_request(self, *arguments: Any, **named: Any) -> Any:
+        await self._hold()
+        return await super()._run_request(*arguments, **named)
+
+    async def _hold(self) -> None:
+        """Keep what comes to a dead engine waiting for the replica's end: a replica that refuses
+        at once has the fewest requests under way, and would be sent all the others."""
+        while self._engine_died():
+            await asyncio.sleep(LAST_WORDS_SECONDS)
 
 
 class IngressServer(Server):
@@ -118,6 +131,7 @@ class IngressServer(Server):
         self, kind: str, body: Mapping[str, Any], headers: Mapping[str, str]
     ) -> AsyncGenerator[Any, None]:
         """Ask this replica's own engine."""
+        await self._hold()
         request = KINDS[kind].model_validate(body)
         ask = getattr(self.engine, kind)
         async for piece in ask(request, RawRequestInfo(headers=dict(headers))):
