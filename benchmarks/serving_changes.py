@@ -265,7 +265,7 @@ def main() -> None:
     if not (given.like / "config.json").is_file():
         sys.exit(f"error: {given.like} is not there: `make demo` makes it")
     RESULTS.mkdir(exist_ok=True)
-    found: dict[str, Found] = {}
+    found = Findings()
     with tempfile.TemporaryDirectory() as temporary, connect(None):
         model = Path(temporary) / "model"
         random_llava(given.like, model)
@@ -307,13 +307,20 @@ def main() -> None:
     report(found)
 
 
-def report(found: dict[str, Found]) -> None:
-    """The table, the file, the exit status."""
-    for name, seen in found.items():
+class Findings(dict[str, Found]):
+    """What was seen of each change, said as soon as it is known."""
+
+    def __setitem__(self, name: str, seen: Found) -> None:
+        super().__setitem__(name, seen)
         seconds = ", ".join(f"{what} {value:.0f} s" for what, value in seen.seconds.items())
-        print(f"{name:30} {seen.asked:5} asked, {sum(seen.failed.values())} failed ({seconds})")
+        failed = sum(seen.failed.values())
+        print(f"{name:30} {seen.asked:5} asked, {failed} failed ({seconds})", flush=True)
         for what in [*(f"{n} x {kind}" for kind, n in seen.failed.items()), *seen.wrong]:
-            print(f"{'':30}   {what}")
+            print(f"{'':30}   {what}", flush=True)
+
+
+def report(found: Findings) -> None:
+    """The file and the exit status."""
     asked = sum(seen.asked for seen in found.values())
     ratio = 1 - sum(sum(seen.failed.values()) for seen in found.values()) / asked
     result = {name: vars(seen) for name, seen in found.items()}

@@ -142,7 +142,7 @@ class Endpoint:
             if rule:
                 exchange.code = f"rule:{rule.name}"
                 return fixed(rule.answer, exchange, streamed=bool(asked.stream), usage=usage)
-            await self._spend(request, asked, sum(map(len, said)), len(asked.pictures()))
+            await self._spend(request, asked, len(asked.pictures()))
             pictures = await self.attachments.of(asked)
             exchange.pictures = [self.audit.hash([p.sha256.encode()]) for p in pictures]
             exchange.picture_bytes = sum(picture.given_bytes for picture in pictures)
@@ -163,7 +163,7 @@ class Endpoint:
         rule = self.safety.refusal(prompts)
         if rule:
             raise Refusal(400, f"rule:{rule.name}", rule.answer)
-        await self._spend(request, asked, sum(map(len, prompts)), 0)
+        await self._spend(request, asked, 0)
         body = _body(asked, exchange.model)
         usage = bool(asked.stream_options and asked.stream_options.include_usage)
         return await respond(self._answer("completions", body, request), exchange, started, usage)
@@ -174,10 +174,11 @@ class Endpoint:
         exchange.text_bytes = sum(map(len, encoded))
         exchange.prompt_version = self.safety.prompt_version
 
-    async def _spend(self, request: Request, asked: Sampling, text: int, pictures: int) -> None:
+    async def _spend(self, request: Request, asked: Sampling, pictures: int) -> None:
         longest = getattr(asked, "max_completion_tokens", None) or asked.max_tokens
         answer = (longest or self.limits.model_tokens) * (asked.n or 1)
-        prompt = text // TOKEN_BYTES + pictures * self.limits.picture_tokens
+        text = request.state.exchange.text_bytes // TOKEN_BYTES
+        prompt = text + pictures * self.limits.picture_tokens
         await self.keys.spend(request.state.caller, prompt + answer)
 
     def _told(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
