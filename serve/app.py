@@ -1,7 +1,7 @@
 """The endpoint, for Ray Serve's command line, from the repository's root.
 
 source serve/environment
-serve run serve.app:build_app model=HF_DIR [name=doctor-sun max_replicas=2 safety.disclaimer=... ...]
+serve run serve.app:build_app model=HF_DIR [name=doctor-sun max_replicas=2 dtype=bfloat16 ...]
 serve deploy serve/config.yaml
 
 Every key is a field of `ServeConfig`. The OpenAI API is under /v1, the chat page at /.
