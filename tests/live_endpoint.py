@@ -61,7 +61,10 @@ class Live:
 def live_endpoint(folder: Path, port: int) -> Iterator[Live]:
     """Start it, stop it."""
     keys = folder / "keys.yaml"
-    keys.write_text(f"ward: {KEY}\nslow: {{key: {KEY}-slow, requests_per_minute: 2}}\n")
+    keys.write_text(
+        f"ward: {{key: {KEY}, requests_per_minute: null, tokens_per_minute: null}}\n"
+        f"slow: {{key: {KEY}-slow, requests_per_minute: 2}}\n"
+    )
     keys.chmod(0o600)
     os.environ["DOCTOR_SUN_MAX_BODY_MIB"] = "64"
     main = build_llava(folder / "main")

@@ -264,13 +264,18 @@ def test_our_system_prompt_stands_before_the_clients(live: Live) -> None:
 @pytest.mark.slow
 def test_a_rule_answers_in_place_of_the_model(live: Live) -> None:
     client = live.client()
+
+    def ruled() -> int:
+        return sum(line["code"] == "rule:dose" for line in _audit(live))
+
+    before = ruled()
     for text in ("Which DOSE of aspirin?", "阿司匹林的剂量？"):
         asked = question({"type": "text", "text": text})
         choice = client.chat.completions.create(**asked).choices[0]
         assert (choice.message.content, choice.finish_reason) == (RULE, "content_filter")
         stream = client.chat.completions.create(**asked, stream=True)
         assert "".join(c.choices[0].delta.content or "" for c in stream) == RULE
-    eventually(lambda: sum(line["code"] == "rule:dose" for line in _audit(live)) == 4)
+    eventually(lambda: ruled() == before + 4)
 
 
 @pytest.mark.slow
