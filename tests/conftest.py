@@ -81,3 +81,8 @@ def live(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         port = int(probe.getsockname()[1])
     with live_endpoint(tmp_path_factory.mktemp("live"), port) as running:
         yield running
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that ask the endpoint come last: it holds half of the cluster's CPUs from then on."""
+    items.sort(key=lambda item: "live" in getattr(item, "fixturenames", ()))
