@@ -17,9 +17,6 @@ from doctor_sun.serving.guard.refusal import Refusal
 
 DONE = "data: [DONE]\n\n"
 TOO_LONG = re.compile(r"maximum (context|model) length|longer than the maximum|max_tokens", re.I)
-UNAVAILABLE = Refusal(
-    503, "engine_unavailable", "the model's engine stopped; another takes over", retry_after=2
-)
 ENGINE_GONE = (
     *("EngineDeadError", "EngineGenerateError", "RayActorError", "ActorDiedError"),
     *("ActorUnavailableError", "DeploymentUnavailableError", "ReplicaUnavailableError"),
@@ -67,13 +64,19 @@ def refusal_of(status: int | None, message: str) -> Refusal:
     if status is not None and 400 <= status < 500:
         said = "the engine does not take these parameters together"
         return Refusal(400, "engine_refused", said)
-    return UNAVAILABLE
+    return unavailable()
+
+
+def unavailable() -> Refusal:
+    """A new one each time: an exception that is kept keeps the frames of every raise."""
+    said = "the model's engine stopped; another takes over"
+    return Refusal(503, "engine_unavailable", said, retry_after=2)
 
 
 def _gone(error: Exception) -> BaseException:
     """A refusal that can be tried again, where the engine or its process went; else the error."""
     names = {kind.__name__ for kind in type(error).__mro__}
-    return UNAVAILABLE if names.intersection(ENGINE_GONE) else error
+    return unavailable() if names.intersection(ENGINE_GONE) else error
 
 
 async def _flat(said: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
