@@ -12,6 +12,7 @@ from openai import OpenAI
 
 from doctor_sun.serving import endpoint
 from doctor_sun.serving.application import serve_config
+from tests.processes import descendants
 from tests.tiny_models import build_llava
 
 KEY = "ds-of-the-tests-0123456789abcdef"
@@ -39,12 +40,7 @@ class Live:
 
     def processes(self) -> list[psutil.Process]:
         """HAProxy, the replicas, their engines and decoders."""
-        found = []
-        for process in psutil.Process().children(recursive=True):
-            name = " ".join(process.cmdline()) if process.status() != "zombie" else ""
-            if any(part in name for part in ("haproxy", "ServeReplica", "EngineCore", "decoder")):
-                found.append(process)
-        return found
+        return descendants("haproxy", "ServeReplica", "EngineCore", "decoder")
 
     def texts_written(self) -> Iterator[tuple[Path, bytes]]:
         """Every log, trace and temporary file of the endpoint."""

@@ -10,6 +10,7 @@ import pytest
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI
 
 from tests.live_endpoint import KEY, Live
+from tests.processes import descendants
 
 pytestmark = pytest.mark.slow
 
@@ -41,10 +42,8 @@ def engine_of(replica: str) -> psutil.Process:
     """The engine's process under the replica of a deployment."""
     [found] = [
         engine
-        for process in psutil.Process().children(recursive=True)
-        if replica in " ".join(process.cmdline())
-        for engine in process.children(recursive=True)
-        if "EngineCore" in " ".join(engine.cmdline())
+        for process in descendants(replica)
+        for engine in descendants("EngineCore", of=process)
     ]
     return found
 

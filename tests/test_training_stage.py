@@ -10,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import psutil
 import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file
@@ -26,6 +25,7 @@ from doctor_sun.training.mixture import MixtureItem, counts_of
 from doctor_sun.training.progress import read_metrics
 from doctor_sun.training.stage import StageConfig, chosen, run
 from doctor_sun.training.validation import VALIDATION_LOSS, ValidationConfig, read_samples
+from tests.processes import descendants
 from tests.small_data import write_small_data
 from tests.tiny_models import build_clip, build_llm
 
@@ -69,10 +69,7 @@ def kill_a_worker_after(metrics: Path, step: int) -> None:
     """Kill one training process once the stage has reported that step."""
     while not metrics.exists() or len(metrics.read_text().splitlines()) < step:
         time.sleep(0.05)
-    # Ray's processes are our descendants; asking its state service takes longer than the run.
-    ours = psutil.Process().children(recursive=True)
-    workers = [p for p in ours if "RayTrainWorker" in " ".join(p.cmdline())]
-    workers[0].kill()
+    descendants("RayTrainWorker")[0].kill()
 
 
 @pytest.mark.slow
