@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 from openai import OpenAI
 
@@ -42,6 +43,13 @@ class Live:
         """HAProxy, the replicas, their engines and decoders."""
         return descendants("haproxy", "ServeReplica", "EngineCore", "decoder")
 
+    def metrics(self) -> str:
+        """What Prometheus gets of this node."""
+        import ray
+
+        [node] = ray.nodes()
+        return httpx.get(f"http://127.0.0.1:{node['MetricsExportPort']}/metrics", timeout=30).text
+
     def texts_written(self) -> Iterator[tuple[Path, bytes]]:
         """Every log, trace and temporary file of the endpoint."""
         import ray
@@ -71,6 +79,7 @@ def live_endpoint(folder: Path, port: int) -> Iterator[Live]:
             "max_model_len": 256,
             "max_num_seqs": 16,
             "images_per_prompt": 2,
+            "engine_metrics": True,
             "variants": {"doctor-sun-b": {"model": main}},
             "api_keys": {"keys_file": str(keys)},
             "body": {"body_seconds": 4},

@@ -85,14 +85,6 @@ async def ask_all(live: Live) -> list[int]:
         return await asyncio.gather(*(ask(*request) for request in requests()))
 
 
-def metrics() -> str:
-    """What Prometheus gets of this node."""
-    import ray
-
-    [node] = ray.nodes()
-    return httpx.get(f"http://127.0.0.1:{node['MetricsExportPort']}/metrics", timeout=30).text
-
-
 def temporary(since: float) -> Iterator[tuple[Path, bytes]]:
     """Files in the temporary folders, of this user, written since then; not the tests' own."""
     for folder in (Path("/tmp"), Path("/dev/shm"), Path("/var/tmp")):
@@ -114,13 +106,13 @@ def test_two_hundred_requests_about_people_leave_no_word_of_them(live: Live) -> 
     assert statuses.count(200) > 100
     assert statuses.count(400) + statuses.count(404) == 200 - statuses.count(200)
     deadline = time.monotonic() + 60  # Ray offers its metrics every few seconds
-    while not all(name in metrics() for name in ROUTES):
+    while not all(name in live.metrics() for name in ROUTES):
         assert time.monotonic() < deadline
         time.sleep(1)
     words = {word.encode() for person in PEOPLE for word in person}
     words |= {base64.b64encode(dicom_of(person))[:80] for person in PEOPLE}
     looked = [*live.texts_written(), *temporary(started)]
-    looked.append((Path("metrics"), metrics().encode()))
+    looked.append((Path("metrics"), live.metrics().encode()))
     for kind in ("audit-", "spans", "metrics"):  # they were among them
         assert any(kind in str(file) for file, _ in looked), kind
     for file, content in looked:
