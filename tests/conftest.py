@@ -14,6 +14,7 @@ from doctor_sun.cluster import connect
 
 if TYPE_CHECKING:
     from tests.live_endpoint import Live
+    from tests.picture_site import Trust
 
 # CI tries the same examples every time; new ones are found, and kept, where there is time to look.
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
@@ -69,6 +70,14 @@ def nothing_left(tmp_path: Path) -> Iterator[None]:
     yield
     assert (_children(), len(list(descriptors.iterdir()))) == before
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="session")
+def trust(tmp_path_factory: pytest.TempPathFactory) -> "Trust":
+    """The certificates of a site of pictures."""
+    from tests.picture_site import make_trust
+
+    return make_trust(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,14 @@ SETTINGS: Mapping[str, Any] = {
     "examples": json.loads((PAGE / "examples.json").read_text(encoding="utf-8")),
 }
 PIECES = ("There is a nodule ", "in the upper zone ", "of the right lung.")
+ANSWER = "".join(PIECES)
+PHANTOM = PAGE / "examples" / "phantom-1.png"
+
+
+def sent_images(request: dict[str, Any]) -> list[str]:
+    """The images of a request, as URLs."""
+    parts = [part for m in request["messages"] if m["role"] == "user" for part in m["content"]]
+    return [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
 
 
 @dataclass
