@@ -39,6 +39,18 @@ def _wait(url: str, process: subprocess.Popen[str], log: Path) -> None:
             time.sleep(0.5)
 
 
+def processes(part: str, above: psutil.Process | None = None) -> list[psutil.Process]:
+    """Living processes under one (else under this one) whose command line holds a part."""
+    found = []
+    for process in (above or psutil.Process()).children(recursive=True):
+        try:
+            if part in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:  # it ended meanwhile: a zombie has no command line
+            continue
+    return found
+
+
 @contextmanager
 def _running(
     command: list[str], environment: Mapping[str, str], url: str, log: Path

@@ -31,8 +31,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
-from _endpoints import ENGINE
+from _endpoints import ENGINE, processes
 from _load import Outcome, load
 from serving_overhead import bodies, random_llava
 
@@ -176,15 +175,6 @@ def scaled(url: str, series: dict[str, list[Any]]) -> tuple[Found, list[Outcome]
             down = until(lambda: replicas() == {"RUNNING": 1}, "one replica again")
     all_of_it = Stream(url, 0, light.outcomes + heavy.outcomes + after.outcomes)
     return judged(all_of_it, 0, up=up, down=down), all_of_it.outcomes
-
-
-def processes(part: str) -> list[psutil.Process]:
-    """The endpoint's processes whose command line holds a part."""
-    return [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if process.status() != psutil.STATUS_ZOMBIE and part in " ".join(process.cmdline())
-    ]
 
 
 def killed(url: str, part: str) -> Found:

@@ -19,11 +19,12 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
-from _endpoints import ours
+from _endpoints import ours, processes
 from _load import Outcome, load
 from serving_overhead import bodies, random_llava
 
@@ -72,15 +73,11 @@ class Watch:
         while not self._end.wait(LOOK_SECONDS):
             memory: Counter[str] = Counter()
             files: Counter[str] = Counter()
-            for process in self.above.children(recursive=True):
-                try:
-                    name = " ".join(process.cmdline())
-                    part = next((said for key, said in PARTS.items() if key in name), None)
-                    if part:
+            for name, part in PARTS.items():
+                for process in processes(name, self.above):
+                    with suppress(psutil.NoSuchProcess):  # it ended since
                         memory[part] += process.memory_info().rss >> 20
                         files[part] += process.num_fds()
-                except psutil.Error:
-                    continue
             self.times.append((time.time() - self._started) / 60)
             for part in memory:
                 self.memory[part].append(memory[part])
