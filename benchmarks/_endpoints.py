@@ -21,7 +21,13 @@ import psutil
 
 from doctor_sun.vllm_engine import EngineConfig, engine_arguments, engine_environment
 
-ENGINE = EngineConfig(dtype="float32", max_model_len=512, max_num_seqs=32, images_per_prompt=2)
+ENGINE = EngineConfig(
+    dtype="float32",
+    max_model_len=512,
+    max_num_seqs=32,
+    images_per_prompt=2,
+    picture_cache_gib=0.1,  # full within minutes
+)
 SECONDS_TO_START = 300
 PLAIN = {"RAY_SERVE_ENABLE_HA_PROXY": "0", "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"}
 """Serve's own proxy in front of the replicas, in place of HAProxy."""

@@ -4,7 +4,6 @@ The client asks as many requests at a time as it is told, each as soon as one be
 """
 
 import asyncio
-import itertools
 import json
 import statistics
 import time
@@ -100,16 +99,10 @@ async def _read(response: aiohttp.ClientResponse, outcome: Outcome) -> None:
 
 
 async def load(
-    url: str,
-    bodies: Iterable[Mapping[str, Any]],
-    in_flight: int,
-    *,
-    key: str = "",
-    seconds: float | None = None,
+    url: str, bodies: Iterable[Mapping[str, Any]], in_flight: int, *, key: str = ""
 ) -> list[Outcome]:
-    """Ask all bodies, `in_flight` at a time; over and over until `seconds` are over, if given."""
-    end = time.perf_counter() + (seconds or 0)
-    queue = itertools.cycle(bodies) if seconds else iter(bodies)
+    """Ask all bodies, `in_flight` at a time, each made when its turn comes."""
+    queue = iter(bodies)
     outcomes: list[Outcome] = []
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     connector = aiohttp.TCPConnector(limit=0)
@@ -120,8 +113,6 @@ async def load(
 
         async def worker() -> None:
             for body in queue:
-                if seconds and time.perf_counter() > end:
-                    return
                 outcomes.append(await ask(session, url, body))
 
         await asyncio.gather(*(worker() for _ in range(in_flight)))

@@ -12,6 +12,7 @@ memory or files in the last quarter are over 1.05 of those in the second one.
 import argparse
 import asyncio
 import base64
+import itertools
 import json
 import statistics
 import sys
@@ -19,6 +20,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,18 +38,29 @@ PARTS = {"haproxy": "haproxy", "ServeReplica": "replica", "EngineCore": "engine"
 PARTS |= {"decoders": "decoders", "ServeController": "controller", "ProxyActor": "proxy"}
 
 
-def requests() -> list[dict[str, Any]]:
-    """Twenty requests, one of them hostile."""
+def requests(start: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """Until the time is over: of twenty, ten texts, six pictures, three DICOM files, a hostile one.
+
+    No two are alike, as patients are not: what is kept of each would add up.
+    """
     from pydicom.data import get_testdata_file
 
     encoded = Path(str(get_testdata_file("CT_small.dcm", download=False))).read_bytes()
     url = f"data:application/dicom;base64,{base64.b64encode(encoded).decode()}"
-    part = {"type": "image_url", "image_url": {"url": url}}
-    asked = [*bodies(10, 0, image=False), *bodies(6, 10, image=True)]
-    for body in bodies(3, 16, image=False):
-        body["messages"][0]["content"].insert(0, part)
-        asked.append(body)
-    return [*asked, HOSTILE]
+    end = time.time() + seconds
+    for number in itertools.count(start):
+        if time.time() > end:
+            return
+        place = number % 20
+        if place == 0:
+            yield HOSTILE
+            continue
+        [body] = bodies(1, number, image=place % 3 == 1 and place < 18)
+        if place % 6 == 3:
+            window = {"center": 1000 + number % 997, "width": 400 + number / 7919}
+            part = {"type": "image_url", "image_url": {"url": url}, "dicom": {"window": window}}
+            body["messages"][0]["content"].insert(0, part)
+        yield body
 
 
 class Watch:
@@ -127,9 +140,10 @@ def main() -> None:
         random_llava(given.like, model)
         audit = {"audit": {"folder": temporary}}
         with ours(model, 8414, Path(temporary) / "log", **audit) as url:
-            asyncio.run(load(url, requests(), given.at_a_time))
+            asyncio.run(load(url, requests(0, 10), given.at_a_time))
             with Watch(psutil.Process()) as watch:
-                outcomes = asyncio.run(load(url, requests(), given.at_a_time, seconds=60 * minutes))
+                asked = requests(1_000_000, 60 * minutes)
+                outcomes = asyncio.run(load(url, asked, given.at_a_time))
     report(outcomes, watch, minutes)
 
 

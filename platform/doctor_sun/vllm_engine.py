@@ -45,6 +45,9 @@ class EngineConfig:
     kv_cache_gib: float | None = 0.25
     """Memory of the KV cache in GiB; none lets the engine measure what is free (GPUs)."""
 
+    picture_cache_gib: float = 0.5
+    """Memory for pictures that come again, as those of a conversation do with each turn."""
+
     eager: bool = True
     """Run without compilation and CUDA graphs: starts fast, right for small models and CPUs."""
 
@@ -71,6 +74,7 @@ def engine_arguments(config: EngineConfig, folder: Path) -> dict[str, Any]:
     }
     if takes_images(described):
         arguments["limit_mm_per_prompt"] = {"image": config.images_per_prompt, "video": 0}
+        arguments["mm_processor_cache_gb"] = config.picture_cache_gib
     if config.kv_cache_gib is not None:
         arguments["kv_cache_memory_bytes"] = int(config.kv_cache_gib * GIB)
     return arguments
