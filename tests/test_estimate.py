@@ -4,15 +4,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoTokenizer, LlamaConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from doctor_sun.errors import InputError
-from doctor_sun.models.build import ModelConfig, build_model
+from doctor_sun.models.build import (
+    VOCABULARY_TILE,
+    ModelConfig,
+    build_model,
+    load_language_model,
+)
 from doctor_sun.models.low_rank import LowRankConfig
 from doctor_sun.training.accelerators import ACCELERATORS, AcceleratorConfig, accelerator_of
 from doctor_sun.training.cost import build_shapes, training_cost
-from doctor_sun.training.engine import EngineConfig, set_trainable
-from doctor_sun.training.estimate import state_bytes
+from doctor_sun.training.engine import LARGEST_BUCKET, EngineConfig, in_slices, set_trainable
+from doctor_sun.training.estimate import state_bytes, step_bytes
 from doctor_sun.training.mixture import MixtureItem
 from doctor_sun.training.stage import StageConfig, run
 from tests.small_data import write_small_data
@@ -95,6 +100,16 @@ def test_a_weight_that_has_no_part_in_the_loss_is_refused(folder: Path) -> None:
         training_cost(built, {"projector": 1.0, "vision": 1.0}, EngineConfig())
 
 
+def test_a_vocabulary_that_grows_fills_whole_tiles(tmp_path: Path) -> None:
+    llm = build_llm(tmp_path / "llm")
+    tokenizer = AutoTokenizer.from_pretrained(llm)
+    model = AutoModelForCausalLM.from_pretrained(llm)
+    model.resize_token_embeddings(len(tokenizer) - 1)
+    model.save_pretrained(llm)
+    rows = load_language_model(llm, tokenizer).get_output_embeddings().out_features
+    assert rows == -(-len(tokenizer) // VOCABULARY_TILE) * VOCABULARY_TILE
+
+
 def test_what_is_kept_for_the_backward_pass_is_what_pytorch_keeps(folder: Path) -> None:
     """Against the tensors of a real forward pass; fused attention keeps nothing quadratic."""
     model = ModelConfig(llm=str(folder / "llm"), vision=str(folder / "clip"))
@@ -133,6 +148,19 @@ def test_sharding_divides_what_it_shards() -> None:
     assert shared[3]["parameters"] < shared[2]["parameters"] / 5
     offload = EngineConfig(zero_stage=2, precision="bf16", offload_optimizer=True)
     assert state_bytes(modules, offload, 2, 8)["optimizer"] == 0
+
+
+def test_a_step_s_copy_of_the_gradients_is_that_of_a_slice() -> None:
+    modules = {"llm": (8 * 10**9, 0), "projector": (4 * 10**6, 0)}
+    engine = EngineConfig(zero_stage=2, precision="bf16")
+    copies = [step_bytes(modules, engine, stage, 2) for stage in range(4)]
+    assert copies == [0, 6 * LARGEST_BUCKET / 2, 6 * LARGEST_BUCKET / 2, 0]
+    parameters = [torch.nn.Parameter(torch.empty(size)) for size in (3, 4, 9, 1, 2)]
+    groups = [{"params": parameters, "name": "llm"}, {"params": parameters[:1], "name": "vision"}]
+    slices = list(in_slices(groups, most=7))
+    assert [group["name"] for group in slices] == ["llm", "llm", "llm", "vision"]
+    sizes = [[p.numel() for p in group["params"]] for group in slices]
+    assert sizes == [[3, 4], [9], [1, 2], [3]]
 
 
 def test_accelerators_are_known_by_their_driver_s_name() -> None:

@@ -28,6 +28,7 @@ ProjectorKind = Literal["linear", "mlp2x_gelu"]
 MODEL_FILE = "model.json"
 PROJECTOR_FILE = "projector.safetensors"
 LOW_RANK_FILE = "low_rank.safetensors"
+VOCABULARY_TILE = 64  # an odd vocabulary (Llama-3's and `<image>`) has slow kernels on GPUs
 
 
 @dataclass(kw_only=True)
@@ -95,7 +96,9 @@ def load_language_model(llm: str, tokenizer: "PreTrainedTokenizerBase") -> "PreT
         first = str(error).splitlines()[0]
         raise InputError(f"language model {llm} cannot be loaded ({first})") from None
     if model.get_input_embeddings().num_embeddings < len(tokenizer):
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=not shapes_only)
+        model.resize_token_embeddings(
+            len(tokenizer), pad_to_multiple_of=VOCABULARY_TILE, mean_resizing=not shapes_only
+        )
     use_packed_attention(model)
     return model
 

@@ -5,6 +5,8 @@ Without packed rows it is transformers' own scaled dot-product attention.
 """
 
 from collections.abc import Sequence
+from functools import cache
+from inspect import signature
 from typing import Any
 
 import torch
@@ -54,7 +56,7 @@ def packed_attention(
     if window is not None and max(row_lengths) > window:
         raise ValueError(f"a packed row is longer than the layer's sliding window of {window}")
     scale = kwargs.get("scaling")
-    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
+    if in_one_call(query):
         from torch.nn.attention.varlen import varlen_attn
 
         longest = max(row_lengths)
@@ -67,7 +69,7 @@ def packed_attention(
             longest,
             scale=scale,
             window_size=(-1, 0),
-            enable_gqa=True,
+            **_fewer_keys(),
         )
         return attended.unsqueeze(0), None
     rows = zip(*(x.split(list(row_lengths), dim=2) for x in (query, key, value)), strict=True)
@@ -76,6 +78,19 @@ def packed_attention(
         for row in rows
     ]
     return torch.cat(found, dim=2).transpose(1, 2), None
+
+
+def in_one_call(query: Tensor) -> bool:
+    """Whether torch's variable-length attention takes all rows at once."""
+    return query.is_cuda and query.dtype in (torch.bfloat16, torch.float16)
+
+
+@cache
+def _fewer_keys() -> dict[str, bool]:
+    """What lets keys have fewer heads than queries: torch 2.11 needs no word for it."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    return {"enable_gqa": True} if "enable_gqa" in signature(varlen_attn).parameters else {}
 
 
 def _mask(*args: Any, **kwargs: Any) -> Tensor | None:

@@ -3,15 +3,18 @@
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import torch
-from ray.data import DataIterator
 
 from doctor_sun.models.build import BuiltModel
 from doctor_sun.models.multimodal import pack_batch, pad_batch
 from doctor_sun.training.loop import Batch, MicroBatch
+
+if TYPE_CHECKING:
+    from ray.data import DataIterator
 
 PREFETCHED = 8  # batches read ahead of the step, so that a block's arrival is not waited for
 
@@ -49,7 +52,7 @@ def make_batch(
     return MicroBatch(inputs=inputs, ids=rows["id"].to_pylist(), kinds=places)
 
 
-def read_steps(shard: DataIterator, global_batch: int, world: int) -> Iterator[pa.Table]:
+def read_steps(shard: "DataIterator", global_batch: int, world: int) -> Iterator[pa.Table]:
     """A rank's rows of each global batch; reading begins at once, while the model is built."""
     tables = iter(
         shard.iter_batches(
@@ -88,3 +91,15 @@ def passes(rows: pa.Table) -> Iterator[pa.Table]:
     numbers = rows["pass"].to_numpy()
     for number in range(numbers.max() + 1):
         yield rows.filter(pa.array(numbers == number))
+
+
+def make_steps(
+    tables: Iterable[pa.Table], built: BuiltModel, kinds: Mapping[str, int], packed: bool
+) -> Iterator[list[MicroBatch]]:
+    """The micro-batches of each step, made while the step before is taken."""
+    steps = ([make_batch(rows, built, kinds, packed) for rows in passes(t)] for t in tables)
+    with ThreadPoolExecutor(1) as maker:
+        coming = maker.submit(next, steps, None)
+        while (found := coming.result()) is not None:
+            coming = maker.submit(next, steps, None)
+            yield found

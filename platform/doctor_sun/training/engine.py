@@ -1,7 +1,7 @@
 """The DeepSpeed engine: how it is configured, started and consolidated."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -126,6 +126,24 @@ def parameter_groups(
     return groups
 
 
+def in_slices(
+    groups: Sequence[dict[str, Any]], most: int = LARGEST_BUCKET
+) -> Iterator[dict[str, Any]]:
+    """Cut groups into groups of at most so many parameters, or of one tensor.
+
+    A step of ZeRO 1 or 2 copies the gradients of a whole group, twice in bf16: of eight billion
+    parameters 48 GB, shared among the ranks, beside all else.
+    """
+    for group in groups:
+        own: list[nn.Parameter] = []
+        for parameter in group["params"]:
+            if own and sum(p.numel() for p in own) + parameter.numel() > most:
+                yield group | {"params": own}
+                own = []
+            own.append(parameter)
+        yield group | {"params": own}
+
+
 def set_trainable(model: "MultimodalModel", learning_rate: dict[str, float]) -> None:
     """Freeze all but the modules that have a learning rate; in the tower only LoRA trains.
 
@@ -184,6 +202,8 @@ def initialize(
         model.checkpoint_activations()
     groups = parameter_groups(model, learning_rate)
     trained = sum(parameter.numel() for group in groups for parameter in group["params"])
+    if config.zero_stage in (1, 2):  # stage 3 slices by itself
+        groups = list(in_slices(groups))
     optimizer = torch.optim.AdamW(
         groups,
         betas=config.betas,

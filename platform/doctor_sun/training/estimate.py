@@ -102,6 +102,18 @@ def state_bytes(
     return {"parameters": width * parameters, **found}
 
 
+def step_bytes(
+    modules: Mapping[str, tuple[int, int]], engine: "EngineConfig", zero_stage: int, world: int
+) -> float:
+    """Bytes of one rank that the optimizer's step of ZeRO 1 or 2 takes for itself: the gradients of
+    a group in one piece, and those in fp32. By then the activations are gone.
+    """
+    if zero_stage not in (1, 2) or engine.offload_optimizer:
+        return 0.0
+    width = 2 + 4 if engine.precision == "bf16" else 4
+    return width * bucket(max(trained for trained, _ in modules.values())) / world
+
+
 def activation_bytes(cost: TrainingCost, read: Totals) -> float:
     """Bytes of the largest forward pass: what is kept, and the block that is computed again."""
     images = max(1, read.most_images)  # a pass without images runs the tower on a black one
@@ -160,7 +172,8 @@ def memory_table(
     table = {}
     for stage in ZERO_STAGES:
         parts = state_bytes(cost.modules, config.engine, stage, config.workers)
-        parts["activations"] = activations
+        step = step_bytes(cost.modules, config.engine, stage, config.workers)
+        parts["activations"] = max(activations, step)
         parts["all"] = sum(parts.values())
         table[stage] = {name: size / GIB for name, size in parts.items()}
     return table

@@ -18,7 +18,7 @@ from doctor_sun.errors import InputError
 from doctor_sun.models.build import BuiltModel, ModelConfig, build_model
 from doctor_sun.training import checkpoint
 from doctor_sun.training.accelerators import GIB, accelerator_of
-from doctor_sun.training.batches import make_batch, passes, read_steps
+from doctor_sun.training.batches import make_steps, read_steps
 from doctor_sun.training.engine import (
     EngineConfig,
     initialize,
@@ -107,10 +107,7 @@ def train_worker(config: WorkerConfig) -> None:
         table = pa.concat_tables(rows.iter_batches(batch_size=None, batch_format="pyarrow"))
         held_out = HeldOut(table, built, config.kinds, packed, config.validation, config.folder)
     kinds = {kind: place for place, kind in enumerate(config.kinds)}
-    batches = (
-        [make_batch(rows, built, kinds, packed) for rows in passes(table)]
-        for table in islice(tables, done, config.total_steps)
-    )
+    batches = make_steps(islice(tables, done, config.total_steps), built, kinds, packed)
     steps = train_steps(
         engine,
         batches,
