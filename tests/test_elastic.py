@@ -17,6 +17,33 @@ from tests.tiny_models import build_clip, build_llm
 
 ROOT = Path(__file__).parent.parent
 STEPS = 12
+# Ray's own times are those of large clusters; of the minutes that they add, nothing is tested here.
+PROMPT = {
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "500",  # five failures, and a node counts as lost
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5",  # for workers of a node not yet known as lost
+    "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "1",  # this and the next as on a job's own cluster
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
+
+
+def watch_nodes_closely() -> None:
+    """Let Ray's coordinator, which tells what a stage may take, look each second and not each 20th.
+
+    It has to run before the stage would start the usual one, under the same name.
+    """
+    import ray
+    from ray.data._internal.cluster_autoscaler import default_autoscaling_coordinator as module
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    class Coordinator(module._AutoscalingCoordinatorActor):
+        TICK_INTERVAL_S = 1
+
+    name = "AutoscalingCoordinator"
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    ray.remote(num_cpus=0)(Coordinator).options(
+        name=name, namespace=name, lifetime="detached", scheduling_strategy=here
+    ).remote()
 
 
 def train_and_lose_a_node(folder: Path) -> None:
@@ -24,9 +51,11 @@ def train_and_lose_a_node(folder: Path) -> None:
     import ray
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    head = {"num_cpus": 2, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     others = [cluster.add_node(num_cpus=1, num_gpus=1) for _ in range(2)]
     ray.init(address=cluster.address)
+    watch_nodes_closely()
 
     def lose() -> None:
         metrics = folder / "lost" / "metrics.jsonl"
@@ -50,10 +79,8 @@ def test_a_lost_node_leaves_fewer_workers_and_every_step(tmp_path: Path) -> None
         "import pathlib, sys; from tests.test_elastic import train_and_lose_a_node; "
         "train_and_lose_a_node(pathlib.Path(sys.argv[1]))"
     )
-    # As the cluster module does: processes of a small cluster find each other in a short time.
-    environment = os.environ | {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "15"}
     command = [sys.executable, "-c", code, str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=400)
+    subprocess.run(command, cwd=ROOT, env=os.environ | PROMPT, check=True, timeout=400)
     metrics = read_metrics(tmp_path / "lost")
     assert [row["step"] for row in metrics] == list(range(1, STEPS + 1))
     assert {row["workers"] for row in metrics} == {1, 2}
