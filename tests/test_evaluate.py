@@ -87,10 +87,14 @@ RECORDS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scoring", ["published", "corrected"])
-def test_score_only_writes_the_contract(tmp_path: Path, scoring: str) -> None:
+def test_score_only_writes_the_contract(
+    tmp_path: Path, scoring: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = write_lines(tmp_path / "given.jsonl", RECORDS)
     command = [sys.executable, "jobs/evaluate.py", "--score-only", file, "--task", "vqa_rad"]
     command += ["--scoring", scoring, "--output", str(tmp_path / "out")]
+    options = {"score_only": file, "task": "vqa_rad", "scoring": scoring}
+    options |= {"output": str(tmp_path / "out")}
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert {"task", "scoring", "n", "metrics", "intervals", "unparsable"} <= set(metrics)
@@ -100,8 +104,8 @@ def test_score_only_writes_the_contract(tmp_path: Path, scoring: str) -> None:
     assert metrics["unparsable"] == 1
     low, high = metrics["intervals"]["recall"]
     assert low <= metrics["metrics"]["recall"] <= high
-    again = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-    assert "reused" in again.stdout
+    run(load(EvaluateConfig, **options))
+    assert "reused" in capsys.readouterr().out
 
 
 def test_score_only_of_questions_with_options(tmp_path: Path) -> None:
