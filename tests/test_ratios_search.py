@@ -121,6 +121,17 @@ def test_report_with_repeats_and_without(tmp_path: Path) -> None:
     assert run(config)["figures"] == figures  # the second call reuses
 
 
+def test_report_of_many_sources(tmp_path: Path) -> None:
+    head = "share.tune.medical,share.tune.web,share.tune.code,specialised,general"
+    lines = [f"{1 - 3 * w / 20},{w / 10},{w / 20},{0.5 - w / 50},{0.3 + w / 40}" for w in range(6)]
+    config = ReportConfig(
+        results=table(tmp_path, *lines, lines[0], head=head), output=f"{tmp_path}/o"
+    )
+    figures = run(config)["figures"]
+    assert len(figures["recommended"]) == 2
+    assert not list((tmp_path / "o").glob("*.png"))  # a plane of ratios is what is drawn
+
+
 def test_report_of_the_paper(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = load(ReportConfig, results="paper", output=str(tmp_path / "out"))
     run(config)

@@ -108,7 +108,7 @@ def _change(name: str, values: Sequence[float], sign: str = "+") -> Finding:
 
 def _grids(results: Results) -> dict[str, Grid]:
     """By seed, the runs of those seeds that ran every cell of one and the same grid."""
-    if len(results.space.names) != 2:
+    if not results.space.drawable:
         return {}
     by_seed: dict[str, dict[tuple[float, float], Run]] = {}
     for run in results.runs:

@@ -150,6 +150,8 @@ def judged_results(results: Results, config: ReportConfig) -> Verdict | None:
 def said(results: Results, verdict: Verdict | None, config: ReportConfig) -> list[str]:
     """The report in sentences."""
     count = f"{len(results.runs)} runs of {len(results.mixtures)} mixtures."
+    if results.space.drawable:
+        count += " A ratio is medical : general samples."
     if verdict is None:
         return [count, "Too few mixtures for a response surface."]
     best = next((j for j in verdict.judged if j.point == verdict.best), None)
@@ -158,7 +160,7 @@ def said(results: Results, verdict: Verdict | None, config: ReportConfig) -> lis
     aim = f"{config.preference:g} x specialised + {1 - config.preference:g} x general"
     if best:
         lines.append(
-            f"Recommended, medical : general: {where}, by the highest expected utility ({aim}): "
+            f"Recommended: {where}, by the highest expected utility ({aim}): "
             f"{page.bounded(best.utility, best.utility_band)} %, {config.level:.0%} credible band; "
             f"it is the best of the candidates with probability {best.best:.0%}."
         )
@@ -176,8 +178,7 @@ def said(results: Results, verdict: Verdict | None, config: ReportConfig) -> lis
             "are no bands, no intervals and no probabilities. The first repeat brings them."
         )
         lines.append(
-            f"Highest expected utility ({aim}) of an interpolation through single runs, medical : "
-            f"general: {where}."
+            f"Highest expected utility ({aim}) of an interpolation through single runs: {where}."
         )
     if (np.array(verdict.best) > results.points.max(axis=0) + 1e-3).any():
         lines.append("That mixture lies beyond all that were run: it is extrapolated.")
@@ -207,19 +208,18 @@ def figures(
 ) -> dict[tuple[str, str, str], "Figure"]:
     """Figures by section, file name and caption."""
     results = ours or paper
-    if results is None or len(results.space.names) != 2:
+    if results is None or not results.space.drawable:
         return {}
     level = config.level if verdict and verdict.judged else None
-    known = paper if paper and len(results.space.names) == 2 else None
     bands = f"; bands: {level:.0%} credible" if level else "; single runs, no bands"
-    points = ", its points dashed" if known else " with our points; the paper's are not known here"
+    points = ", its points dashed" if paper else " with our points; the paper's are not known here"
     surface = verdict.surface if verdict and ours else None
     drawn = {
         ("findings", "figure3", f"The paper's Figure 3{points}{bands}"): plots.figure3(
-            ours, known, surface, level
+            ours, paper, surface, level
         ),
         ("mixtures", "pareto", "Specialised against general score"): plots.pareto(
-            ours, verdict.judged if verdict else [], known
+            ours, verdict.judged if verdict else [], paper
         ),
     }
     if verdict and verdict.judged:

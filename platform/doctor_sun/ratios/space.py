@@ -48,6 +48,11 @@ class Space:
         """Names of the coordinates, `stage source`."""
         return [f"{stage} {source}" for stage, own in self.stages.items() for source in own[1:]]
 
+    @property
+    def drawable(self) -> bool:
+        """Whether it is a plane of two stages, each of medical and general data alone."""
+        return len(self.stages) == 2 and all(len(own) == 2 for own in self.stages.values())
+
     def inside(self, point: Sequence[float]) -> bool:
         """Whether a point's shares are none below zero and leave each first source its part."""
         values = iter(point)
