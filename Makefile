@@ -42,7 +42,7 @@ bench: demo
 	for benchmark in benchmarks/[a-z]*.py; do $(BIN)/python $$benchmark --quick || exit 1; done
 
 serve: setup
-	. serve/environment && PYTHONPATH=. $(BIN)/serve run serve/config.yaml
+	. serve/environment && PYTHONPATH=. $(BIN)/serve run --address local serve/config.yaml
 
 clean:
 	rm -rf $(VENV) runs

@@ -1,11 +1,8 @@
 """The evaluation job: scoring given answers, asking a model, resuming, reporting."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +33,7 @@ from doctor_sun.runs import Step
 from doctor_sun.vllm_engine import EngineConfig
 from tests.benchmark_layouts import LAYOUTS
 from tests.chat_server import ChatServer, Reply
+from tests.killed_jobs import command_of, kill_after
 from tests.small_data import picture
 from tests.tiny_models import build_llava, build_llm
 
@@ -379,39 +377,29 @@ def evaluated(options: dict[str, Any]) -> dict[str, Any]:
 def test_a_killed_evaluation_of_an_endpoint_sends_only_what_is_missing(
     tmp_path: Path, ray_cluster: None
 ) -> None:
-    """kill -9 in the middle of 2,000 questions: each is paid for once, the scores are the same."""
-    data = write_medqa(tmp_path / "medqa", 2000)
-    with ChatServer(says=a_letter, latency=0.02) as server:
+    """kill -9 in the middle of 600 questions: each is paid for once, the scores are the same."""
+    data = write_medqa(tmp_path / "medqa", 600)
+    with ChatServer(says=a_letter) as server:
         whole = evaluated(endpoint_options(server, data, tmp_path / "whole"))
-        assert server.answered.total() == 2000
+        assert server.answered.total() == 600
         server.answered.clear()
+        server.latency = 0.05
         options = endpoint_options(server, data, tmp_path / "out")
-        command = [sys.executable, "jobs/evaluate.py"]
-        command += [f"--{key}={value}" for key, value in options.items()]
-        with (tmp_path / "killed.log").open("wb") as log:
-            process = subprocess.Popen(
-                command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
-            )
-        while server.answered.total() < 700:
-            assert process.poll() is None, (tmp_path / "killed.log").read_text()[-2000:]
-            time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        time.sleep(1.0)  # what was under way when it died
-        paid = set(server.answered)
+        paid = kill_after(200, command_of("evaluate", options), server, tmp_path / "killed.log")
         stored = len(AnswerIndex.of(UPath(tmp_path / "out" / STORED)).keys)
-        assert 700 <= len(paid) < 2000
+        assert 200 <= len(paid) < 600
         server.answered.clear()
+        server.latency = 0.0
         again = evaluated(options)
         asked = server.answered
-        assert asked.total() == 2000 - stored
+        assert asked.total() == 600 - stored
         assert max(asked.values()) == 1
         # What was answered and not yet stored when the process died: at most what was in flight.
         assert len(paid & set(asked)) <= 8
     assert again == whole
     assert whole["tasks"]["medqa"]["corrected"]["metrics"]["accuracy"] == 0.5
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert manifest["counts"]["asked"] == 2000 - stored
+    assert manifest["counts"]["asked"] == 600 - stored
 
 
 @pytest.mark.slow

@@ -2,11 +2,6 @@
 
 import hashlib
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,10 +26,9 @@ from tests.archives import (
     write_lines,
 )
 from tests.chat_server import ChatServer, Reply
+from tests.killed_jobs import command_of, kill_after
 from tests.test_sources_dicom import dicom
 from tests.tiny_models import build_llava
-
-ROOT = Path(__file__).parents[1]
 
 
 def an_answer(request: Mapping[str, Any]) -> str:
@@ -64,14 +58,6 @@ def endpoint_options(server: ChatServer, data: Path, output: Path) -> dict[str, 
     }
 
 
-def wait_until_quiet(server: ChatServer) -> None:
-    """Until nothing is asked any more: the workers of a killed job outlive it by a moment."""
-    seen = -1
-    while seen != server.asked.total():
-        seen = server.asked.total()
-        time.sleep(3.0)
-
-
 def generated(options: dict[str, Any]) -> tuple[dict[str, Any], list[Any], list[Any]]:
     """Run in this process: manifest, answers, ledger."""
     manifest = run(load(GenerateConfig, **options))
@@ -83,24 +69,14 @@ def generated(options: dict[str, Any]) -> tuple[dict[str, Any], list[Any], list[
 @pytest.mark.slow
 def test_a_killed_job_asks_only_what_is_missing(tmp_path: Path, ray_cluster: None) -> None:
     """kill -9 in the middle: nothing is asked twice, the result is an undisturbed run's."""
-    different = 800
+    different = 300
     rows = write_archive(tmp_path / "rows.parquet", different)
     with ChatServer(says=an_answer, latency=0.1) as server:
         options = endpoint_options(server, tmp_path / "rows.parquet", tmp_path / "out")
-        command = [sys.executable, "jobs/generate.py"]
-        command += [f"--{key}={value}" for key, value in options.items()]
-        with (tmp_path / "killed.log").open("wb") as log:
-            process = subprocess.Popen(
-                command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
-            )
-        while server.answered.total() < 200:
-            assert process.poll() is None, (tmp_path / "killed.log").read_text()[-2000:]
-            time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        wait_until_quiet(server)
-        paid, stored = set(server.answered), len(AnswerIndex.of(UPath(tmp_path / "out/asked")).keys)
-        assert 200 <= len(paid) < different
+        paid = kill_after(100, command_of("generate", options), server, tmp_path / "killed.log")
+        stored = len(AnswerIndex.of(UPath(tmp_path / "out/asked")).keys)
+        assert 100 <= len(paid) < different
+        server.latency = 0.0
         assert (tmp_path / "out" / SURVEY).is_dir()
         server.answered.clear()
         manifest, answers, ledger = generated(options)

@@ -1,12 +1,6 @@
 """The translating job against a real server: accounts, failures, kills, budget, review, checks."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +11,7 @@ from upath import UPath
 
 from doctor_sun.asking.budget import BudgetConfig
 from doctor_sun.asking.chat_client import EndpointConfig
+from doctor_sun.config import load
 from doctor_sun.data.ledger import ledger_table
 from doctor_sun.data.review import Queue
 from doctor_sun.data.translation.job import TranslateConfig, run
@@ -25,9 +20,9 @@ from doctor_sun.data.translation.prompts import ModelConfig
 from doctor_sun.errors import InputError
 from doctor_sun.records import check_sample, make_sample, to_table
 from tests.chat_server import ChatServer, Reply
+from tests.killed_jobs import command_of, kill_after
 from tests.small_data import picture
 
-ROOT = Path(__file__).parent.parent
 KEY = "sk-never-to-be-seen"
 KEY_VARIABLE = "TEST_ENDPOINT_KEY"
 SECRET_TEXT = "kidney of case"
@@ -238,41 +233,35 @@ def used_tokens(answers: Path) -> int:
 
 
 @pytest.mark.slow
-def test_a_killed_job_pays_nothing_twice(tmp_path: Path) -> None:
-    """`kill -9` of the job and its Ray cluster in the middle, then the same command again."""
-    data = write_data(tmp_path / "in", 160)
+def test_a_killed_job_pays_nothing_twice(
+    ray_cluster: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`kill -9` of the job and its Ray cluster in the middle, then the same job once more."""
+    data = write_data(tmp_path / "in", 100)
     output = tmp_path / "out"
     with ChatServer(key=KEY, latency=0.1) as server:
-        command = [
-            *(sys.executable, str(ROOT / "jobs" / "translate.py"), "--data", data),
-            *("--output", str(output), "--domain", "medical", "--model.model", "m"),
-            *("--endpoint.base_url", server.url, "--endpoint.key_variable", KEY_VARIABLE),
-            *("--endpoint.in_flight", "8"),
-        ]
-        environment = {**os.environ, KEY_VARIABLE: KEY}
-        with (tmp_path / "first.log").open("wb") as log:
-            job = subprocess.Popen(
-                command, stdout=log, stderr=log, env=environment, cwd=ROOT, start_new_session=True
-            )
-            wait_for(lambda: server.answered.total() >= 50, job)
-            os.killpg(job.pid, signal.SIGKILL)
-            job.wait()
-        time.sleep(1.0)  # what was under way when it died
-        answered, stored = Counter(server.answered), stored_lines(output / "answers")
-        assert 50 <= len(answered) < 160
+        options = {
+            **{"data": data, "output": str(output), "domain": "medical", "model.model": "m"},
+            **{"endpoint.base_url": server.url, "endpoint.key_variable": KEY_VARIABLE},
+            "endpoint.in_flight": 8,
+        }
+        log = tmp_path / "first.log"
+        answered = kill_after(50, command_of("translate", options), server, log)
+        stored = stored_lines(output / "answers")
+        assert 50 <= len(answered) < 100  # of 200: each sample is translated, and then judged
         assert len(stored) >= len(answered) - 8
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        assert "resuming" in done.stdout
+        server.latency = 0.0
+        capfd.readouterr()
+        run(load(TranslateConfig, **options))
+        done = capfd.readouterr()
+        assert "resuming" in done.out
         twice = [content for content, times in server.answered.items() if times > 1]
         assert len(twice) <= 8  # in flight at the kill: answered, but nobody was there to hear it
         assert len(stored_lines(output / "answers")) == len(set(stored_lines(output / "answers")))
     translated, entered = outcome(output)
-    assert len(translated) == 160
+    assert len(translated) == 100
     assert not entered
-    for said in (done.stdout, done.stderr, (tmp_path / "first.log").read_text()):
+    for said in (done.out, done.err, log.read_text()):
         assert KEY not in said
         assert SECRET_TEXT not in said
 
@@ -281,14 +270,6 @@ def stored_lines(answers: Path) -> list[str]:
     """Keys of all complete lines."""
     lines = [line for f in answers.glob("*.jsonl") for line in f.read_bytes().split(b"\n")[:-1]]
     return [json.loads(line)["key"] for line in lines]
-
-
-def wait_for(condition: Any, job: "subprocess.Popen[bytes]", seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert job.poll() is None, "the job ended early"
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.05)
 
 
 @pytest.mark.slow

@@ -42,6 +42,9 @@ def serve_environment(folder: str) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(_unused_port()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(_unused_port()),
+        # Where HAProxy sends requests while no replica is ready: not to another cluster's proxy.
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(_unused_port()),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(_unused_port()),
     }
 
 

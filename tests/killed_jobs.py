@@ -1,0 +1,39 @@
+"""Jobs that ask an endpoint, killed in the middle: `kill -9` of the job and its Ray cluster."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.chat_server import ChatServer
+
+ROOT = Path(__file__).parents[1]
+
+
+def command_of(job: str, options: Mapping[str, Any]) -> list[str]:
+    """A job as its user starts it, from the repository's root."""
+    given = (f"--{key}={value}" for key, value in options.items())
+    return [sys.executable, str(ROOT / "jobs" / f"{job}.py"), *given]
+
+
+def kill_after(answers: int, command: Sequence[str], server: ChatServer, log: Path) -> set[str]:
+    """Start a job and kill it after so many answers; the questions that were answered by then.
+
+    Comes back when nothing is asked any more: workers outlive their job by a moment.
+    """
+    with log.open("wb") as said:
+        job = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said, start_new_session=True)
+    while server.answered.total() < answers:
+        assert job.poll() is None, log.read_text()[-2000:]
+        time.sleep(0.02)
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+    seen = -1
+    while seen != server.asked.total():
+        seen = server.asked.total()
+        time.sleep(2.0)
+    return set(server.answered)
