@@ -10,7 +10,7 @@ score that general data cost, at a growing rate. What is sought is the highest u
 the two. The optimum is drawn evenly over the plane, and kept when 0.1 to its sides cost 0.3 points
 or more on average: a flatter one cannot be located under this noise, nor need it be. Each trial
 sees the surface with noise: between 1 point (the sampling error of a benchmark of some thousand
-questions) and the spread of this project's own repeats (`benchmarks/results/ablations.json`).
+questions) and the spread of this project's own repeats (`benchmarks/ablations.py`).
 
 `bayes` is `doctor_sun.ratios.propose.next_point`, the function of the search itself, and recommends
 where its surface expects the most. Random search takes the best of as many random trials. Passes
@@ -44,6 +44,8 @@ NEAR, LEVEL = 0.05, 0.9
 LEAST_NEAR, MOST_REGRET, COVERED = 0.8, 0.5, (0.85, 0.95)
 PREFERENCE = 0.5
 LEAST_NOISE = 0.01
+REPEATS_NOISE = 0.0335
+"""Pooled standard deviation of an accuracy between the seeds of `benchmarks/ablations.py`."""
 LEAST_DROP = 0.003
 SPACE = Space()
 Array = NDArray[np.float64]
@@ -62,16 +64,9 @@ class Planted:
     """That utility."""
 
 
-def repeats_noise() -> float:
-    """Pooled standard deviation of an accuracy between seeds, in this project's ablations."""
-    told = json.loads((RESULTS / "ablations.json").read_text())["accuracy"]
-    seeds = [[list(parts.values()) for parts in variants.values()] for variants in told.values()]
-    return float(np.sqrt(np.var(np.array(seeds), axis=0, ddof=1).mean()))
-
-
-def planted(random: np.random.Generator, most_noise: float) -> Planted:
+def planted(random: np.random.Generator) -> Planted:
     """A random surface with an optimum that is worth finding."""
-    noise = float(np.exp(random.uniform(np.log(LEAST_NOISE), np.log(most_noise))))
+    noise = float(np.exp(random.uniform(np.log(LEAST_NOISE), np.log(REPEATS_NOISE))))
     steps = np.linspace(0, SPACE.most, 141)
     plane = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
     while True:
@@ -140,10 +135,9 @@ def search(surface: Planted, bayes: bool, seed: int) -> dict[str, Any]:
 
 def measure(count: int, first_seed: int) -> list[dict[str, Any]]:
     """Both searches on each surface."""
-    most_noise = repeats_noise()
     lines = []
     for seed in range(first_seed, first_seed + count):
-        surface = planted(np.random.default_rng(seed), most_noise)
+        surface = planted(np.random.default_rng(seed))
         line = {"seed": seed, "noise": surface.noise, "best": surface.best.tolist()}
         line |= {"bayes": search(surface, True, seed), "random": search(surface, False, seed)}
         lines.append(line)
