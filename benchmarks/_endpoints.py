@@ -26,7 +26,7 @@ ENGINE = EngineConfig(
     max_model_len=512,
     max_num_seqs=32,
     images_per_prompt=2,
-    picture_cache_gib=0.1,  # full within minutes
+    picture_cache_gib=0.02,  # full within minutes
 )
 SECONDS_TO_START = 300
 PLAIN = {"RAY_SERVE_ENABLE_HA_PROXY": "0", "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"}

@@ -234,7 +234,8 @@ def plot(series: dict[str, list[Any]], outcomes: list[Outcome], path: Path) -> N
     ]
     axes[0].plot(seconds, under_way, color="#e0a458", label="requests under way")
     axes[0].legend(fontsize=8)
-    answered = [outcome for outcome in outcomes if outcome.answered]
+    # A random model's words can all be special tokens, which nobody sees.
+    answered = [outcome for outcome in outcomes if outcome.answered and outcome.pieces]
     axes[1].scatter(
         [outcome.started - start for outcome in answered],
         [1000 * outcome.first_token for outcome in answered],
