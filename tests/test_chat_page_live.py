@@ -11,10 +11,7 @@ from tests import chat_page
 from tests.live_endpoint import KEY, RULE, Live
 from tests.small_data import picture
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not chat_page.CHROMIUM.exists(), reason=f"no {chat_page.CHROMIUM}"),
-]
+pytestmark = chat_page.MARKS
 
 
 @pytest.fixture

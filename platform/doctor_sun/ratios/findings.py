@@ -17,7 +17,7 @@ from scipy import stats
 from doctor_sun.errors import InputError
 from doctor_sun.ratios.paper import INSTRUCTION, RECORDED, PaperGrid
 from doctor_sun.ratios.results import Results, Run
-from doctor_sun.ratios.space import general_fraction, general_ratio
+from doctor_sun.ratios.space import general_fraction, ratio_name
 
 LEVEL = 0.95
 GAIN = "general gain of mixing in alignment"
@@ -149,7 +149,7 @@ def tuning(fraction: float) -> str:
     for name, ratio in INSTRUCTION.items():
         if abs(general_fraction(ratio) - fraction) < 1e-3:
             return name
-    return f"1:{general_ratio(fraction):.2g}"
+    return ratio_name(fraction)
 
 
 def paper_findings(grid: PaperGrid) -> list[Finding]:

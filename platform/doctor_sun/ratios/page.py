@@ -1,7 +1,7 @@
 """The page of the ratio report and the tables behind it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from doctor_sun.ratios.findings import Finding
 from doctor_sun.ratios.forgetting import Change
@@ -9,7 +9,7 @@ from doctor_sun.ratios.judge import Judged
 from doctor_sun.ratios.paper import TABLE, PaperGrid, costs_of, point_of
 from doctor_sun.ratios.propose import Point
 from doctor_sun.ratios.results import OBJECTIVES, Mixture, Results
-from doctor_sun.ratios.space import general_ratio
+from doctor_sun.ratios.space import ratio_name
 from doctor_sun.reports.html import Section, Table, page
 
 DASH = "–"
@@ -26,7 +26,6 @@ class Report:
     """Section to captions to addresses."""
     tables: Mapping[str, Table]
     """By the name of the CSV file."""
-    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 SECTIONS = {
@@ -45,12 +44,11 @@ def write_page(report: Report) -> str:
     sections = [
         Section(
             title=title,
-            paragraphs=report.texts.get(name, ()),
             figures=report.figures.get(name, {}),
             tables=[report.tables[name]] if name in report.tables and name != "surface" else [],
         )
         for name, title in SECTIONS.items()
-        if name in report.tables or name in report.figures or name in report.texts
+        if name in report.tables or name in report.figures
     ]
     return page(report.title, report.notes, sections)
 
@@ -67,16 +65,11 @@ def bounded(value: float, interval: Sequence[float] | None) -> str:
     return f"{percent(value)} ({percent(interval[0])} to {percent(interval[1])})"
 
 
-def ratio(fraction: float) -> str:
-    """`1:k`; the fraction itself where k is no number."""
-    return f"1:{general_ratio(fraction):.2g}" if fraction < 1 else "0:1"
-
-
 def mixture_of(results: Results, point: Point) -> str:
     """A point in words: ratios for medical and general data, else shares by source."""
     pairs = zip(results.space.names, point, strict=True)
     if all(len(own) == 2 for own in results.space.stages.values()):
-        return ", ".join(f"{name.split()[0]} {ratio(value)}" for name, value in pairs)
+        return ", ".join(f"{name.split()[0]} {ratio_name(value)}" for name, value in pairs)
     return ", ".join(f"{name} {percent(value)} %" for name, value in pairs)
 
 
@@ -203,7 +196,7 @@ def paper_costs() -> Table:
     rows = []
     for model in TABLE.models:
         costs, (alignment, instruction) = costs_of(model), point_of(model)
-        where = f"alignment {ratio(alignment)}, instruction {ratio(instruction)}"
+        where = f"alignment {ratio_name(alignment)}, instruction {ratio_name(instruction)}"
         rows.append(
             [model, where, _number(costs["samples"]), _number(costs["accelerator_hours"], 1)]
         )

@@ -7,9 +7,9 @@ import numpy as np
 
 from doctor_sun.ratios.findings import front
 from doctor_sun.ratios.judge import Judged
-from doctor_sun.ratios.propose import Point, utility
+from doctor_sun.ratios.propose import Point, utility, utility_deviation
 from doctor_sun.ratios.results import OBJECTIVES, Mixture, Results
-from doctor_sun.ratios.space import general_ratio
+from doctor_sun.ratios.space import ratio_name
 from doctor_sun.ratios.surface import Surface
 from doctor_sun.reports.plots import COLOURS, new_figure
 
@@ -25,7 +25,7 @@ RATIO_AXES = ("alignment", "instruction tuning")
 def ratio_ticks(axes: "Axes", most: float, which: str = "x") -> None:
     """Label a fraction axis with medical-to-general ratios."""
     places = [tick for tick in TICKS if tick <= most]
-    labels = [f"1:{general_ratio(tick):.2g}" for tick in places]
+    labels = [ratio_name(tick) for tick in places]
     (axes.set_xticks if which == "x" else axes.set_yticks)(places, labels)
 
 
@@ -103,11 +103,6 @@ def alignment_levels(results: Results) -> list[float]:
     return found if len(found) <= MOST_LINES else [0, results.space.most / 2, results.space.most]
 
 
-def ratio_name(fraction: float) -> str:
-    """`1:k`."""
-    return f"1:{general_ratio(fraction):.2g}"
-
-
 def surface_maps(
     results: Results, surface: Surface, preference: float, best: Point, level: float | None
 ) -> "Figure":
@@ -115,13 +110,12 @@ def surface_maps(
     candidates = results.space.candidates()
     side = round(len(candidates) ** 0.5)
     means, deviations = surface.moments(candidates)
-    weights = np.array([preference, 1 - preference])
     columns = [*means.T, utility(means, preference)]
     rows = [columns]
     if level:
         from scipy import stats
 
-        spread = np.sqrt((deviations**2) @ weights**2)
+        spread = utility_deviation(deviations, preference)
         width = float(stats.norm.ppf((1 + level) / 2))
         rows.append([width * column for column in (*deviations.T, spread)])
     titles = [*OBJECTIVES, f"utility: {preference:g} specialised + {1 - preference:g} general"]
@@ -158,13 +152,14 @@ def pareto(results: Results | None, judged: Sequence[Judged], paper: Results | N
     if paper:
         _front(axes, paper.mixtures, COLOURS[3], "paper")
     if results:
+        ran = {m.name for m in results.mixtures}
         for known in judged:
             low, high = 100 * known.band
             x, y = 100 * known.mean
             label = "by the surface, with bands" if known is judged[0] else None
             axes.plot([low[0], high[0]], [y, y], color=COLOURS[5], linewidth=1, label=label)
             axes.plot([x, x], [low[1], high[1]], color=COLOURS[5], linewidth=1)
-            if known.name not in {m.name for m in results.mixtures}:
+            if known.name not in ran:
                 axes.plot(x, y, "*", markersize=14, color=COLOURS[1], mec="black", label=known.name)
         _front(axes, results.mixtures, COLOURS[0], "ours")
     axes.set_xlabel("specialised score, %")

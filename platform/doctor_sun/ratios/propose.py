@@ -47,6 +47,13 @@ def utility(scores: NDArray[np.float64], preference: float) -> NDArray[np.float6
     return weighed
 
 
+def utility_deviation(deviations: NDArray[np.float64], preference: float) -> NDArray[np.float64]:
+    """Standard deviation [...] of the utility, from those of both scores [..., 2]."""
+    own = deviations * np.array([preference, 1 - preference])
+    found: NDArray[np.float64] = np.hypot(own[..., 0], own[..., 1])
+    return found
+
+
 def next_point(
     space: Space,
     points: Sequence[Point],
@@ -138,7 +145,7 @@ def log_improvement(
     """Log of the expected gain [candidates] in utility over the best mean of the runs."""
     best = utility(surface.moments(np.unique(ran, axis=0))[0], preference).max()
     mean, deviation = surface.moments(candidates)
-    spread = np.hypot(preference * deviation[:, 0], (1 - preference) * deviation[:, 1])
+    spread = utility_deviation(deviation, preference)
     useful = utility(mean, preference)
     known = _Known(torch.as_tensor(useful)[:, None], torch.as_tensor(spread)[:, None])
     return _gains(LogExpectedImprovement(known, best), len(candidates))

@@ -1,6 +1,5 @@
 """`tune/ratios.py report`: what a table of finished runs says, as a page, pictures and tables."""
 
-import base64
 import csv
 import io
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from doctor_sun.ratios.propose import Point, ProposeConfig, by_hypervolume, next
 from doctor_sun.ratios.results import Results, read_results
 from doctor_sun.ratios.surface import Surface
 from doctor_sun.reports.html import Table
-from doctor_sun.reports.plots import embedded
+from doctor_sun.reports.plots import data_address, png
 from doctor_sun.runs import Step
 
 if TYPE_CHECKING:
@@ -106,11 +105,10 @@ def run(config: ReportConfig) -> dict[str, Any]:
     outputs = ["report.html"]
     shown: dict[str, dict[str, str]] = {}
     for (section, name, caption), figure in drawn.items():
-        address = embedded(figure, RESOLUTION)
-        picture = base64.b64decode(address.split(",", 1)[1])
+        picture = png(figure, RESOLUTION)
         (step.folder / f"{name}.png").write_bytes(picture)
         outputs.append(f"{name}.png")
-        shown.setdefault(section, {})[caption] = address
+        shown.setdefault(section, {})[caption] = data_address(picture)
     for name, table in tables.items():
         _write_csv(step.folder / f"{name}.csv", table)
         outputs.append(f"{name}.csv")

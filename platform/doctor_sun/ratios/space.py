@@ -28,6 +28,11 @@ def general_ratio(fraction: float) -> float:
     return fraction / (1 - fraction)
 
 
+def ratio_name(fraction: float) -> str:
+    """`1:k` of medical to general samples; `0:1` where there are no medical ones."""
+    return f"1:{general_ratio(fraction):.2g}" if fraction < 1 else "0:1"
+
+
 def paper_stages() -> dict[str, tuple[str, ...]]:
     """Medical and general data in both stages."""
     return {"alignment": ("medical", "general"), "instruction": ("medical", "general")}

@@ -17,8 +17,18 @@ def new_figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def embedded(figure: "Figure", resolution: int = 110) -> str:
-    """A figure as a `data:` address for an <img>, PNG at `resolution` dots an inch."""
+def png(figure: "Figure", resolution: int = 110) -> bytes:
+    """A figure as a PNG file at `resolution` dots an inch."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=resolution)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    return stream.getvalue()
+
+
+def data_address(picture: bytes) -> str:
+    """A PNG file as a `data:` address for an <img>."""
+    return "data:image/png;base64," + base64.b64encode(picture).decode()
+
+
+def embedded(figure: "Figure") -> str:
+    """A figure as a `data:` address for an <img>."""
+    return data_address(png(figure))
