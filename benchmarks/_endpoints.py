@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,11 @@ ENGINE = EngineConfig(
     picture_cache_gib=0.02,  # full within minutes
 )
 SECONDS_TO_START = 300
+PARTS = {"haproxy": "haproxy", "ServeReplica": "replica", "EngineCore": "engine"}
+PARTS |= {"decoders": "decoders", "ServeController": "controller", "ProxyActor": "proxy"}
+"""What a process is, by a part of its command line."""
+ALONE = {"api_server": "replica", "APIServer": "replica", "VLLM::Worker": "engine"}
+"""The same for vLLM's own server: what speaks HTTP is its replica."""
 PLAIN = {"RAY_SERVE_ENABLE_HA_PROXY": "0", "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"}
 """Serve's own proxy in front of the replicas, in place of HAProxy."""
 
@@ -57,10 +63,23 @@ def processes(part: str, above: psutil.Process | None = None) -> list[psutil.Pro
     return found
 
 
+def cpu_seconds() -> Counter[str]:
+    """CPU time so far of the processes under this one, by what they are."""
+    found: Counter[str] = Counter()
+    for process in processes(""):
+        try:
+            command, times = " ".join(process.cmdline()), process.cpu_times()
+        except psutil.Error:
+            continue
+        known = (what for part, what in (PARTS | ALONE).items() if part in command)
+        found[next(known, "others")] += times.user + times.system
+    return found
+
+
 @contextmanager
 def _running(
-    command: list[str], environment: Mapping[str, str], url: str, log: Path
-) -> Iterator[psutil.Process]:
+    command: list[str], environment: Mapping[str, str], url: str, log: Path, *, signalled: bool
+) -> Iterator[None]:
     with log.open("w") as said:
         process = subprocess.Popen(
             command,
@@ -72,27 +91,30 @@ def _running(
         )
     try:
         _wait(url, process, log)
-        yield psutil.Process(process.pid)
+        yield
     finally:
         assert process.stdin is not None
         process.stdin.close()
-        if "api_server" in " ".join(command):
+        if signalled:
             process.terminate()
         process.wait(120)
 
 
 @contextmanager
-def vllm_alone(model: Path, port: int, log: Path) -> Iterator[str]:
-    """`vllm serve` with our settings; yields the base URL of its API."""
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
-    command += ["--port", str(port), "--served-model-name", "doctor-sun"]
+def vllm_alone(model: Path, port: int, log: Path, *, one_process: bool = False) -> Iterator[str]:
+    """`vllm serve` with our settings, its engine in a worker process or in one with the rest of it;
+    yields the base URL of its API."""
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    if one_process:
+        command = [sys.executable, str(Path(__file__).parent / "_vllm_one_process.py")]
+    command += ["--model", str(model), "--port", str(port), "--served-model-name", "doctor-sun"]
     command += ["--disable-uvicorn-access-log", "--enforce-eager", "--disable-log-stats"]
     for name, value in engine_arguments(ENGINE, model).items():
         if not isinstance(value, bool):
             given = json.dumps(value) if isinstance(value, dict) else str(value)
             command += [f"--{name.replace('_', '-')}", given]
     url = f"http://127.0.0.1:{port}"
-    with _running(command, engine_environment(ENGINE), f"{url}/health", log):
+    with _running(command, engine_environment(ENGINE), f"{url}/health", log, signalled=True):
         yield f"{url}/v1"
 
 
@@ -104,7 +126,7 @@ def ours(
     command = [sys.executable, __file__, str(model), str(port), json.dumps(settings)]
     url = f"http://127.0.0.1:{port}"
     environment = {} if haproxy else PLAIN
-    with _running(command, environment, f"{url}/healthz", log):
+    with _running(command, environment, f"{url}/healthz", log, signalled=False):
         yield f"{url}/v1"
 
 

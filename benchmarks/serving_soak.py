@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from _endpoints import ours, processes
+from _endpoints import PARTS, ours, processes
 from _load import Outcome, load
 from serving_overhead import bodies, random_llava
 
@@ -34,8 +34,6 @@ RESULTS = Path(__file__).parent / "results"
 LOOK_SECONDS = 10
 BAR = 1.05
 HOSTILE = {"messages": [{"role": "user", "content": "<|eot_id|>"}], "stream": True}
-PARTS = {"haproxy": "haproxy", "ServeReplica": "replica", "EngineCore": "engine"}
-PARTS |= {"decoders": "decoders", "ServeController": "controller", "ProxyActor": "proxy"}
 
 
 def requests(start: int, seconds: float) -> Iterator[dict[str, Any]]:

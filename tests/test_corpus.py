@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from upath import UPath
 
 from doctor_sun.data.tiny.benchmark import PhantomBenchmark
 from doctor_sun.data.tiny.corpus import (
@@ -23,6 +24,7 @@ from doctor_sun.data.tiny.phantom import HELD_OUT_CELLS, draw_phantom
 from doctor_sun.data.tiny.plants import EDITS, make_plant
 from doctor_sun.data.tiny.pretraining_text import pretraining_table
 from doctor_sun.data.tiny.source import seed_for
+from doctor_sun.evaluation.tasks import TASKS
 from doctor_sun.records import SCHEMA, check_sample, image_key, text_of
 
 
@@ -157,6 +159,12 @@ def test_the_job_writes_what_it_says(tmp_path: Path, ray_cluster: None) -> None:
     asked = pq.read_table(root / "benchmark" / "phantom.parquet")
     assert asked.num_rows == 40
     assert not trained & set(asked["image_key"].to_pylist())
+    shapes = list(TASKS["shapes"].load(UPath(root / "benchmark"), "published"))
+    assert not trained & {item.image_key for item in shapes}
+    answers = Counter((item.groups["kind"], item.answer) for item in shapes)
+    for kind in ("colour", "shape", "place", "yes_no"):
+        counts = [count for (own, _), count in answers.items() if own == kind]
+        assert max(counts) - min(counts) <= 1  # guessing the most frequent answer pays nothing
     before = {file: file.stat().st_mtime_ns for file in root.rglob("*.parquet")}
     assert run(config) == manifest
     (root / "manifest.json").unlink()  # interrupted: only what is missing is written again

@@ -19,7 +19,7 @@ TAKEN = {"slake-zh": "slake", "mmbench-dev-zh": "mmbench-dev", "cmb-val": "cmb"}
 TAKEN |= dict.fromkeys(("pmc-vqa-test", "pmc-vqa-2"), "pmc-vqa")
 TAKEN |= dict.fromkeys(("vqa-med-2019", "vqa-med-2020", "vqa-med-2021"), "vqa-med")
 # The layout has no clean file of PMC-VQA and no third year of VQA-Med.
-WITHOUT = ("phantom", "vqa", "pmc-vqa", "vqa-med-2021")
+WITHOUT = ("phantom", "shapes", "vqa", "pmc-vqa", "vqa-med-2021")
 PUBLISHERS = [name for name in TASKS if name not in WITHOUT]
 PROGRAM = "[BEGIN]\n'def add(a, b):\n    return a + b'\n[DONE]"
 

@@ -81,7 +81,11 @@ CHAIN = (
         "evaluate",
         evaluate.run,
         evaluate.EvaluateConfig,
-        {"model": "export", "benchmarks.phantom": "corpus/benchmark"},
+        {
+            "model": "export",
+            "benchmarks.phantom": "corpus/benchmark",
+            "benchmarks.shapes": "corpus/benchmark",
+        },
     ),
 )
 

@@ -20,7 +20,7 @@ from upath import UPath
 
 from doctor_sun.cluster import connect
 from doctor_sun.config import JobConfig
-from doctor_sun.data.tiny import benchmark
+from doctor_sun.data.tiny import benchmark, shapes_benchmark
 from doctor_sun.data.tiny.disease_knowledge import DiseaseKnowledge, load_diseases
 from doctor_sun.data.tiny.general_images import GeneralImages
 from doctor_sun.data.tiny.general_text import GeneralText, load_instructions
@@ -71,6 +71,9 @@ class CorpusConfig(JobConfig):
     combination_items: int = 120
     """Held-out questions on combinations never rendered for training."""
 
+    shape_items: int = 240
+    """Held-out questions about coloured shapes: what is known beside medicine."""
+
     validation_items: int = 96
     """Questions on validation anatomies."""
 
@@ -96,7 +99,7 @@ class Shard:
 
     path: str
     what: str
-    """raw, plants, captioned, benchmark or validation."""
+    """raw, plants, captioned, benchmark, validation or shapes."""
     source: str
     start: int
     stop: int
@@ -170,6 +173,8 @@ def plan_shards(config: CorpusConfig, rows: Mapping[str, int]) -> list[Shard]:
         shards.append(Shard(path, "captioned", "captioned", start, stop, config.captioned_images))
     held_out = config.benchmark_items + config.combination_items
     shards.append(Shard("benchmark/phantom.parquet", "benchmark", "test", 0, held_out, held_out))
+    items = config.shape_items
+    shards.append(Shard("benchmark/shapes.parquet", "shapes", "shapes", 0, items, items))
     items = config.validation_items
     path = "benchmark/validation.parquet"
     shards.append(Shard(path, "validation", "validation", 0, items, items))
@@ -233,6 +238,12 @@ def _benchmark(shard: Shard, materials: Materials) -> tuple[pa.Table, list[dict[
     return pa.Table.from_pylist(rows, schema=benchmark.SCHEMA), []
 
 
+def _shapes(shard: Shard, materials: Materials) -> tuple[pa.Table, list[dict[str, str]]]:
+    config = materials.config
+    rows = shapes_benchmark.rows(shard.rows, config.image_size, config.seed)
+    return pa.Table.from_pylist(rows, schema=shapes_benchmark.SCHEMA), []
+
+
 ShardRows = Callable[[Shard, Materials], tuple[pa.Table, list[dict[str, str]]]]
 SHARD_ROWS: Mapping[str, ShardRows] = {
     "raw": _raw,
@@ -240,6 +251,7 @@ SHARD_ROWS: Mapping[str, ShardRows] = {
     "captioned": _captioned,
     "benchmark": _benchmark,
     "validation": _benchmark,
+    "shapes": _shapes,
 }
 
 

@@ -24,6 +24,15 @@ PLACES = {"left": ("左边", (0.3, 0.5)), "right": ("右边", (0.7, 0.5))}
 PLACES |= {"top": ("上边", (0.5, 0.3)), "bottom": ("下边", (0.5, 0.7))}
 
 
+WORDS = {
+    "colour": {name: {"en": name, "zh": chinese} for name, (_, chinese) in COLOURS.items()},
+    "shape": {name: {"en": name, "zh": chinese} for name, chinese in SHAPES.items()},
+    "place": {name: {"en": name, "zh": chinese} for name, (chinese, _) in PLACES.items()},
+    "yes_no": {"yes": {"en": "yes", "zh": "是"}, "no": {"en": "no", "zh": "否"}},
+}
+"""The answers to each kind of question, in both languages."""
+
+
 @dataclass(frozen=True)
 class Scene:
     """One coloured shape somewhere in the picture."""
@@ -72,24 +81,26 @@ def caption(scene: Scene, language: Language, rng: np.random.Generator) -> str:
     return (f"{place}有一个{colour}的{shape}。", f"图像显示{colour}的{shape}，位于{place}。")[form]
 
 
-def questions(scene: Scene, language: Language, rng: np.random.Generator) -> list[tuple[str, str]]:
-    """Colour, shape, place, and one closed question answered yes and no equally often."""
-    true = bool(rng.integers(2))
+def other_colour(scene: Scene, rng: np.random.Generator) -> str:
+    """A colour that the scene does not show."""
     others = [colour for colour in COLOURS if colour != scene.colour]
-    asked = scene.colour if true else others[rng.integers(len(others))]
-    if language == "en":
-        return [
-            ("What colour is the shape?", scene.colour),
-            ("What shape is in the image?", scene.shape),
-            ("Where is the shape?", scene.place),
-            (f"Is the shape {asked}?", "yes" if true else "no"),
-        ]
-    return [
-        ("图形是什么颜色？", COLOURS[scene.colour][1]),
-        ("图像中是什么形状？", SHAPES[scene.shape]),
-        ("图形在哪里？", PLACES[scene.place][0]),
-        (f"图形是{COLOURS[asked][1]}的吗？", "是" if true else "否"),
-    ]
+    return others[rng.integers(len(others))]
+
+
+def questions(scene: Scene, language: Language, asked: str) -> dict[str, tuple[str, str]]:
+    """Question and answer by kind: colour, shape, place, and whether it is of the asked colour."""
+    true = {"colour": scene.colour, "shape": scene.shape, "place": scene.place}
+    true["yes_no"] = "yes" if asked == scene.colour else "no"
+    asks = {
+        "en": ("What colour is the shape?", "What shape is in the image?", "Where is the shape?"),
+        "zh": ("图形是什么颜色？", "图像中是什么形状？", "图形在哪里？"),
+    }[language]
+    named = WORDS["colour"][asked][language]
+    closed = f"Is the shape {named}?" if language == "en" else f"图形是{named}的吗？"
+    return {
+        kind: (question, WORDS[kind][true[kind]][language])
+        for kind, question in zip(WORDS, (*asks, closed), strict=True)
+    }
 
 
 @dataclass(frozen=True)
@@ -111,7 +122,9 @@ class GeneralImages:
             question = "Describe this image." if language == "en" else "描述这张图像。"
             exchanges = [(question, caption(scene, language, rng))]
         else:
-            asked = questions(scene, language, rng)
+            true = bool(rng.integers(2))  # yes and no are answers equally often
+            colour = scene.colour if true else other_colour(scene, rng)
+            asked = list(questions(scene, language, colour).values())
             exchanges = [asked[i] for i in rng.permutation(len(asked))[:3]]
         return make_sample(
             source=self.name,

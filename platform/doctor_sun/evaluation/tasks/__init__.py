@@ -14,6 +14,7 @@ from doctor_sun.evaluation.tasks import (
     phantom,
     pmc_vqa,
     pubmedqa,
+    shapes,
     slake,
     vqa_med,
     vqa_rad,
@@ -21,7 +22,7 @@ from doctor_sun.evaluation.tasks import (
 from doctor_sun.evaluation.tasks.task import Item, Prompts, Task
 
 MODULES = (
-    *(phantom, vqa_rad, slake, path_vqa, vqa_med, pmc_vqa, mmbench),
+    *(phantom, shapes, vqa_rad, slake, path_vqa, vqa_med, pmc_vqa, mmbench),
     *(medqa, pubmedqa, cmb, ceval, bbh, mbpp, own),
 )
 TASKS: dict[str, Task] = {task.name: task for module in MODULES for task in module.TASKS}
