@@ -8,6 +8,7 @@ from doctor_sun.ratios.forgetting import Change
 from doctor_sun.ratios.judge import Judged
 from doctor_sun.ratios.paper import TABLE, PaperGrid, costs_of, point_of
 from doctor_sun.ratios.propose import Point
+from doctor_sun.ratios.proxies import Agreement
 from doctor_sun.ratios.results import OBJECTIVES, Mixture, Results
 from doctor_sun.ratios.space import ratio_name
 from doctor_sun.reports.html import Section, Table, page
@@ -33,6 +34,7 @@ SECTIONS = {
     "mixtures": "Mixtures: scores, who is best, what is on the front",
     "costs": "What the mixtures cost",
     "surface": "Response surface",
+    "proxies": "Cheaper runs as evidence",
     "forgetting": "Gained and forgotten",
     "table4": "Every benchmark (the form of the paper's Table 4)",
     "ledger": "Realised mixtures",
@@ -174,6 +176,20 @@ def forgetting_table(changes: Sequence[Change]) -> Table:
     return Table(
         head=["mixture", "against", "benchmark", "before", "after", "change, points", ""], rows=rows
     )
+
+
+def proxies_table(agreements: Sequence[Agreement]) -> Table:
+    """Each proxy's rank correlation with whole runs, and whether it is evidence."""
+    rows = [
+        [
+            *(a.proxy, a.score, a.mixtures, f"{a.correlation:+.2f}"),
+            f"{a.interval[0]:+.2f} to {a.interval[1]:+.2f}",
+            "evidence" if a.evidence else "refused",
+        ]
+        for a in agreements
+    ]
+    head = ["proxy", "score", "mixtures", "rank correlation", "interval", ""]
+    return Table(head=head, rows=rows)
 
 
 def paper_table(grid: PaperGrid) -> Table:

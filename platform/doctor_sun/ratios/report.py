@@ -2,7 +2,7 @@
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from doctor_sun.ratios.judge import Judged, fit, judge, recommended
 from doctor_sun.ratios.ledger import read_ledger
 from doctor_sun.ratios.paper import TABLE, PaperGrid, paper_grid
 from doctor_sun.ratios.propose import Point, ProposeConfig, by_hypervolume, next_point
+from doctor_sun.ratios.proxies import agreements
 from doctor_sun.ratios.results import Results, read_results
 from doctor_sun.ratios.surface import Surface
 from doctor_sun.reports.html import Table
@@ -44,6 +45,9 @@ class ReportConfig(JobConfig):
 
     ledger: str | None = None
     """CSV of the realised mixtures: run, stage, source, samples, tokens."""
+
+    proxies: dict[str, str] = field(default_factory=dict)
+    """Tables of cheaper runs of the same mixtures, by name: do they rank them as `results` does?"""
 
     preference: float = 0.5
     """Weight of the specialised score in what is recommended; the general score has the rest."""
@@ -83,6 +87,7 @@ def run(config: ReportConfig) -> dict[str, Any]:
         InputError: a file is missing, or a row of it is wrong.
     """
     named = {"published": config.published, "ledger": config.ledger}
+    named |= {f"proxy {name}": file for name, file in config.proxies.items()}
     named["results"] = None if config.results == PAPER else config.results
     step = Step(config, "ratios", {name: file for name, file in named.items() if file})
     if step.reused:
@@ -98,8 +103,29 @@ def run(config: ReportConfig) -> dict[str, Any]:
     notes = said(results, verdict, config) if results else _incomplete(grid)
     for note in notes:
         step.say(note)
+    agreed = [
+        one
+        for name, file in config.proxies.items()
+        if results
+        for one in agreements(
+            name,
+            results,
+            read_results(file, config.most),
+            config.preference,
+            config.level,
+            config.seed,
+        )
+    ]
+    for one in agreed:
+        step.say(
+            f"proxy {one.proxy}, {one.score}: rank correlation {one.correlation:+.2f} "
+            f"({one.interval[0]:+.2f} to {one.interval[1]:+.2f}) over {one.mixtures} mixtures: "
+            + ("evidence" if one.evidence else "refused as evidence")
+        )
     drawn = figures(ours, paper, verdict, config)
     tables = all_tables(results, grid, answers, verdict)
+    if agreed:
+        tables["proxies"] = page.proxies_table(agreed)
     if config.ledger:
         tables["ledger"] = read_ledger(config.ledger)
     outputs = ["report.html"]

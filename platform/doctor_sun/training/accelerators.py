@@ -48,6 +48,10 @@ class AcceleratorConfig:
         if self.name not in ACCELERATORS:
             raise InputError(f"accelerator.name '{self.name}': known are {', '.join(ACCELERATORS)}")
 
+    def hours(self, operations: float) -> float:
+        """Hours that one of them takes."""
+        return operations / (ACCELERATORS[self.name].peak * self.utilisation) / 3600
+
 
 def accelerator_of(device_name: str) -> Accelerator | None:
     """The accelerator that a driver's device name means (`NVIDIA H100 80GB HBM3`), if known."""

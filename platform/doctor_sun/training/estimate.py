@@ -141,9 +141,7 @@ def estimate(config: "StageConfig") -> dict[str, Any]:
     read = totals(order, config.cut, config.workers)
     memory = memory_table(cost, read, config)
     operations = cost.operations.of(read.tokens, read.squared_tokens, read.labels, read.images)
-    target = ACCELERATORS[config.accelerator.name]
-    hours = operations / (target.peak * config.accelerator.utilisation * config.workers) / 3600
-    price = hours * config.workers * config.accelerator.price_per_hour
+    accelerator_hours = config.accelerator.hours(operations)
     figures = {
         "modules": dict(cost.modules),
         "memory_gib": memory,
@@ -155,9 +153,9 @@ def estimate(config: "StageConfig") -> dict[str, Any]:
         "images": read.images,
         "label_tokens": read.labels,
         "operations": operations,
-        "hours": hours,
-        "accelerator_hours": hours * config.workers,
-        "price": price,
+        "hours": accelerator_hours / config.workers,
+        "accelerator_hours": accelerator_hours,
+        "price": accelerator_hours * config.accelerator.price_per_hour,
     }
     lengths = order["tokens"].to_numpy()
     print("\n".join(_lines(config, figures, plan.realised, lengths)), flush=True)

@@ -254,7 +254,8 @@ def plan_rows(config: "StageConfig", image_tokens: int, pictures: str) -> Plan:
     encoded = encode_data(data, mixture, config.stage, encoding, pictures)
     index, held_out = encoded.index, None
     if config.validation.rows:
-        index, held_out = hold_out(index, mixture, config.validation.rows, seed)
+        asked = config.validation.mixture or mixture
+        index, held_out = hold_out(index, asked, config.validation.rows, seed)
     order, realised = choose_rows(
         index, mixture, config.cut, config.steps, config.length_window, seed
     )

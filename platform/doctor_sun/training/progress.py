@@ -23,6 +23,9 @@ from doctor_sun.training.validation import VALIDATION_LOSS
 COUNTS = ("tokens", "squared_tokens", "label_tokens", "images")  # as `Linear.of` takes them
 METRICS = "metrics.jsonl"
 DIVERGED = "diverged.json"
+STOP = "stop"
+"""A file of this name in the stage's folder ends the stage early, by itself: a Train run that is
+killed from outside can leave its placement group behind (Ray issue 54305)."""
 TENSORBOARD = "tensorboard"
 
 

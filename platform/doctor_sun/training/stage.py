@@ -6,7 +6,7 @@ one function: what trains, on which mixture, how long.
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,8 @@ from doctor_sun.training.trackers import TrackingConfig
 from doctor_sun.training.validation import SAMPLES, VALIDATION_LOSS, ValidationConfig
 
 if TYPE_CHECKING:
+    from ray.train import UserCallback
+
     from doctor_sun.training.cost import Shapes
     from doctor_sun.training.prepare import PreparedRows
 
@@ -223,10 +225,21 @@ def save_trained(config: StageConfig, checkpoint: str, folder: str) -> None:
     save_model(built, Path(folder), llm_trained="llm" in config.learning_rate)
 
 
-def fit(config: StageConfig, prepared: "PreparedRows", step: Step, shapes: "Shapes") -> Any:
+class Stopped(RuntimeError):
+    """The stage was asked to end early (`STOP` in its folder); it has no model."""
+
+
+def fit(
+    config: StageConfig,
+    prepared: "PreparedRows",
+    step: Step,
+    shapes: "Shapes",
+    callbacks: Sequence["UserCallback"] = (),
+) -> Any:
     """Run Ray Train until the last step; returns its result.
 
     Raises:
+        Stopped: it was asked to end early.
         InputError: the loss went astray (the message names the rows), the disk is full, or a
             worker found its input wrong.
     """
@@ -240,7 +253,7 @@ def fit(config: StageConfig, prepared: "PreparedRows", step: Step, shapes: "Shap
     )
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    from doctor_sun.training.progress import DIVERGED, Progress
+    from doctor_sun.training.progress import DIVERGED, STOP, Progress
     from doctor_sun.training.shards import RankShards
     from doctor_sun.training.worker import WorkerConfig, train_worker
 
@@ -301,12 +314,14 @@ def fit(config: StageConfig, prepared: "PreparedRows", step: Step, shapes: "Shap
                     operations=shapes.operations,
                     tracking=config.tracking,
                     settings={"key": step.key, "config": step.config_hash},
-                )
+                ),
+                *callbacks,
             ],
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
-    (step.folder / DIVERGED).unlink(missing_ok=True)
+    for mark in (DIVERGED, STOP):
+        (step.folder / mark).unlink(missing_ok=True)
     try:
         result = trainer.fit()
     except TrainingFailedError as error:
@@ -318,6 +333,8 @@ def fit(config: StageConfig, prepared: "PreparedRows", step: Step, shapes: "Shap
             f"({found['loss']:.4g}), mostly of the rows {', '.join(found['rows'])}; the last "
             "checkpoint is kept (a lower learning rate, or other data, makes it another run)"
         )
+    if (step.folder / STOP).exists():
+        raise Stopped(f"stage '{config.stage}' was asked to end early")
     return result
 
 
@@ -328,8 +345,17 @@ def chosen(result: Any, keep: str) -> str:
     return min(result.best_checkpoints, key=lambda pair: pair[1][VALIDATION_LOSS])[0].path
 
 
-def run(config: StageConfig) -> dict[str, Any]:
-    """Train the stage, unless a finished run of the same inputs and configuration exists."""
+def run(config: StageConfig, callbacks: Sequence["UserCallback"] = ()) -> dict[str, Any]:
+    """Train the stage, unless a finished run of the same inputs and configuration exists.
+
+    Args:
+        config: of the stage.
+        callbacks: of Ray Train, beside the stage's own progress.
+
+    Raises:
+        InputError: an input is wrong, or the loss went astray.
+        Stopped: it was asked to end early.
+    """
     if config.estimate:
         from doctor_sun.training.estimate import estimate
 
@@ -357,7 +383,7 @@ def run(config: StageConfig) -> dict[str, Any]:
             with (step.folder / name / f"{config.stage}.parquet").open("wb") as stream:
                 pq.write_table(table, stream)
         step.say(f"{order.num_rows} rows, {config.steps} steps: {prepared.realised}")
-        result = fit(config, prepared, step, shapes)
+        result = fit(config, prepared, step, shapes, callbacks)
         save = ray.remote(num_cpus=1)(save_trained)
         ray.get(save.remote(config, chosen(result, config.keep), str(step.folder / "model")))
     metrics = read_metrics(step.folder)

@@ -6,12 +6,13 @@ What it says holds text of the data: it goes to files beside the checkpoints, ne
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from upath import UPath
 
 from doctor_sun.records import IMAGE_PLACEHOLDER
+from doctor_sun.training.mixture import MixtureItem
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,6 +32,10 @@ class ValidationConfig:
 
     rows: int = 0
     """Rows of the mixture that are kept out of training and measured; 0 measures nothing."""
+
+    mixture: list[MixtureItem] = field(default_factory=list)
+    """Their mixture, where it is another than the stage's: runs on several mixtures are then
+    measured on the same rows."""
 
     samples: int = 4
     """Of them, how many are answered by the model, in the report."""

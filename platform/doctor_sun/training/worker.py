@@ -12,7 +12,9 @@ from typing import Any
 import pyarrow as pa
 import ray.train
 import torch
+import torch.distributed as dist
 from ray.train import Checkpoint
+from upath import UPath
 
 from doctor_sun.errors import InputError
 from doctor_sun.models.build import BuiltModel, ModelConfig, build_model
@@ -29,6 +31,7 @@ from doctor_sun.training.engine import (
 )
 from doctor_sun.training.loop import Diverged, StepResult, train_steps
 from doctor_sun.training.micro_batches import Cut
+from doctor_sun.training.progress import STOP
 from doctor_sun.training.validation import HeldOut, ValidationConfig
 
 
@@ -135,9 +138,20 @@ def train_worker(config: WorkerConfig) -> None:
                 else:
                     ray.train.report(metrics)
                 pending, started = [], time.perf_counter()
+                if stop_asked(config.folder, rank):
+                    return
     except Diverged as error:
         # Said and not raised: Ray Train would take it for a failed worker and try again in vain.
         ray.train.report(report_of(pending, started) | {"diverged": vars(error)})
+
+
+def stop_asked(folder: str, rank: int) -> bool:
+    """Whether the stage shall end early: the first rank looks, all hear the same."""
+    asked = torch.tensor(float(rank == 0 and (UPath(folder) / STOP).exists()))
+    if dist.get_backend() == "nccl":
+        asked = asked.cuda()
+    dist.all_reduce(asked)
+    return bool(asked > 0)
 
 
 def report_of(steps: Sequence[StepResult], started: float) -> dict[str, Any]:

@@ -1,0 +1,206 @@
+"""The search as a job: killed and gone on with, and what early stopping leaves behind."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import ray
+import yaml
+from ray import tune
+from ray.util.placement_group import placement_group_table
+from ray.util.state import list_actors
+
+from doctor_sun.config import load
+from doctor_sun.data.tiny import benchmark, shapes_benchmark
+from doctor_sun.data.tiny.outlines import draw_outlines
+from doctor_sun.errors import InputError
+from doctor_sun.models.build import ModelConfig
+from doctor_sun.ratios import search
+from doctor_sun.ratios.early_stopping import AskToStop, TrainingProgress
+from doctor_sun.ratios.search import SearchConfig, listed_trials, read_search
+from doctor_sun.training import stage
+from doctor_sun.training.mixture import MixtureItem
+from doctor_sun.training.progress import read_metrics
+from doctor_sun.training.stage import StageConfig, Stopped
+from doctor_sun.training.validation import ValidationConfig
+from tests.small_data import write_small_data
+from tests.tiny_models import build_clip, build_llm
+
+ROOT = Path(__file__).parents[1]
+STAGE = {"samples": 32, "global_batch": 16, "micro_batch": 8, "max_length": 128, "workers": 1}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random bases, rows and questions, and the files of a search of two seeds of one mixture."""
+    path = tmp_path_factory.mktemp("search")
+    model = {"llm": build_llm(path / "llm"), "vision": build_clip(path / "clip")}
+    data = write_small_data(path / "data", 48)
+    asked = benchmark.PhantomBenchmark(draw_outlines(20), 32, 0, "test").rows(8, "anatomy")
+    (path / "questions").mkdir()
+    tables = {"phantom": pa.Table.from_pylist(asked, schema=benchmark.SCHEMA)}
+    shapes = shapes_benchmark.rows(8, 32, 0)
+    tables["shapes"] = pa.Table.from_pylist(shapes, schema=shapes_benchmark.SCHEMA)
+    for name, table in tables.items():
+        pq.write_table(table, path / "questions" / f"{name}.parquet")
+    mixture = [
+        {"share": 1, "domain": "medical", "tasks": ["vqa"]},
+        {"share": 0, "domain": "general"},
+    ]
+    shared = {"data": data, "mixture": mixture, "model": model, **STAGE}
+    engine = {"dtype": "float32", "max_model_len": 256, "max_num_seqs": 8, "images_per_prompt": 1}
+    files: dict[str, dict[str, Any]] = {
+        "align": {"stage": "align", "learning_rate": {"projector": 1e-3}, **shared},
+        "instruct": {"stage": "instruct", "learning_rate": {"llm": 1e-3}, **shared},
+        "evaluate": {
+            "benchmarks": dict.fromkeys(tables, str(path / "questions")),
+            "shuffled_images": False,
+            "engine": engine,
+        },
+    }
+    for name, content in files.items():
+        (path / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    whole = {name: str(path / f"{name}.yaml") for name in files} | {
+        **{"specialised": ["phantom"], "general": ["shapes"], "dtype": "float32"},
+        **{"preset": "random", "trials": 1, "seeds": 2, "references": False},
+    }
+    (path / "search.yaml").write_text(yaml.safe_dump(whole))
+    return path
+
+
+def config_of(folder: Path, **changes: Any) -> SearchConfig:
+    return load(SearchConfig, str(folder / "search.yaml"), output=str(folder / "out"), **changes)
+
+
+@pytest.mark.slow
+def test_a_killed_search_repeats_no_finished_trial(folder: Path) -> None:
+    command = [sys.executable, str(ROOT / "tune" / "ratios.py"), "run"]
+    command += ["--config", str(folder / "search.yaml"), "--output", str(folder / "out")]
+    log = folder / "log"
+    with log.open("wb") as said:
+        job = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said, start_new_session=True)
+    while len(done := list(folder.glob("out/trials/*/trial.json"))) < 1:
+        assert job.poll() is None, log.read_text()[-3000:]
+        time.sleep(0.2)
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+    finished = [*folder.glob("out/alignments/*/manifest.json"), *done[0].parent.rglob("*.json")]
+    before = {path: path.stat().st_mtime_ns for path in finished}
+    resumed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert resumed.returncode == 0, resumed.stdout[-3000:] + resumed.stderr[-3000:]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(list(folder.glob("out/alignments/*"))) == 1  # both seeds share it
+    with (folder / "out" / "results.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["seed"] for row in rows] == ["0", "1"]
+    assert len({row["run"] for row in rows}) == 1
+    assert all(0 <= float(row["specialised.phantom"]) <= 1 for row in rows)
+    with (folder / "out" / "ledger.csv").open() as stream:
+        ledger = list(csv.DictReader(stream))
+    for row in rows:
+        own = [one for one in ledger if one["run"] == f"{row['run']} seed {row['seed']}"]
+        tuned = sum(int(one["samples"]) for one in own if one["stage"] == "instruction")
+        aligned = sum(int(one["samples"]) for one in own if one["stage"] == "alignment")
+        assert float(row["samples"]) == tuned + aligned / 2
+        assert tuned % STAGE["global_batch"] == 0
+    assert (folder / "out" / "report" / "report.html").is_file()
+    manifest = search.run(config_of(folder))  # finished: nothing is started
+    assert manifest["counts"] == {"trials": 2, "stopped early": 0, "alignments": 1}
+
+
+@pytest.mark.slow
+def test_an_estimate_counts_shared_alignments_once(
+    ray_cluster: None, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = search.run(config_of(folder, preset="paper-grid", estimate=True))
+    assert found["runs"] == {"alignment": 2, "instruction": 16}
+    # Rows: medical ones as the file says, general ones on top, whole batches of 16.
+    assert found["alignment"]["samples"] == 32 + 64
+    assert found["instruction"]["samples"] == 4 * (32 + 48 + 48 + 64)
+    assert "18 evaluations" not in capsys.readouterr().out  # references are switched off
+    equal = search.run(config_of(folder, preset="paper-grid", mode="equal-compute", estimate=True))
+    assert equal["together"]["tokens"] < found["together"]["tokens"]
+
+
+def test_a_search_is_refused_before_any_work(folder: Path) -> None:
+    with pytest.raises(InputError, match="no benchmark 'slake'"):
+        read_search(config_of(folder, general="[slake]"))
+    with pytest.raises(InputError, match="of stage 'align', not 'instruct'"):
+        read_search(replace(config_of(folder), instruct=str(folder / "align.yaml")))
+    with pytest.raises(InputError, match="nothing for asha to stop"):
+        config_of(folder, preset="asha", merged=True)
+    measured = read_search(config_of(folder, preset="asha")).stages["instruction"]
+    assert [item.share for item in measured.validation.mixture] == [1, 1]
+    assert len(listed_trials(config_of(folder), read_search(config_of(folder)).space)) == 2
+
+
+@pytest.mark.slow
+def test_stopped_trials_leave_no_placement_group_and_no_actor(
+    ray_cluster: None, folder: Path
+) -> None:
+    rates = [3e-3, 1e-7, 1e-7, 2e-3, 1e-7, 1e-7]
+    steps, rungs = 60, 4
+
+    def config(parameters: dict[str, Any]) -> StageConfig:
+        number = parameters["number"]
+        return StageConfig(
+            output=str(folder / "stopping" / str(number)),
+            stage="hybrid",
+            data=str(folder / "data"),
+            model=ModelConfig(llm=str(folder / "llm")),
+            learning_rate={"llm": rates[number]},
+            mixture=[MixtureItem(share=1, tasks=["instruction"])],
+            samples=16 * steps,
+            report_every=1,
+            checkpoint_every=steps // rungs,
+            validation=ValidationConfig(rows=16, samples=0),
+            max_length=128,
+            workers=1,
+        )
+
+    def trial(parameters: dict[str, Any]) -> None:
+        own = config(parameters)
+        try:
+            stage.run(own, [TrainingProgress(own.steps, rungs)])
+        except Stopped:
+            tune.report({"ended": 0})
+        else:
+            tune.report({"ended": 1})
+
+    before = {row["placement_group_id"] for row in placement_group_table().values()}
+    results = tune.Tuner(
+        tune.with_resources(trial, {"CPU": 0}),
+        param_space={"number": tune.grid_search(list(range(len(rates))))},
+        tune_config=tune.TuneConfig(
+            scheduler=AskToStop(rungs, 2, lambda parameters: config(parameters).output),
+            max_concurrent_trials=2,
+        ),
+        run_config=tune.RunConfig(storage_path=str(folder / "tune"), verbose=0),
+    ).fit()
+    assert results.num_errors == 0
+    ended = {result.config["number"]: bool(result.metrics["ended"]) for result in results}
+    assert ended[0]  # the best one is never stopped
+    assert sum(not whole for whole in ended.values()) >= 2
+    for number, whole in ended.items():
+        reached = read_metrics(folder / "stopping" / str(number))[-1]["step"]
+        assert (reached == steps) == whole
+        assert reached >= steps // rungs
+    time.sleep(3)
+    left = [
+        row
+        for row in placement_group_table().values()
+        if row["placement_group_id"] not in before and row["state"] != "REMOVED"
+    ]
+    assert not left
+    alive = {actor.class_name for actor in list_actors(filters=[("state", "=", "ALIVE")])}
+    assert not {name for name in alive if "Train" in name or "trial" in name.lower()}
+    assert ray.available_resources()["CPU"] == ray.cluster_resources()["CPU"]
