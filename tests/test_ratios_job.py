@@ -19,6 +19,7 @@ from ray import tune
 from ray.util.placement_group import placement_group_table
 from ray.util.state import list_actors
 
+from doctor_sun.cluster import inherited
 from doctor_sun.config import load
 from doctor_sun.data.tiny import benchmark, shapes_benchmark
 from doctor_sun.data.tiny.outlines import draw_outlines
@@ -26,6 +27,7 @@ from doctor_sun.errors import InputError
 from doctor_sun.models.build import ModelConfig
 from doctor_sun.ratios import search
 from doctor_sun.ratios.early_stopping import AskToStop, TrainingProgress
+from doctor_sun.ratios.experiment import ANY_METRICS, TRIAL_CPUS, apart
 from doctor_sun.ratios.search import SearchConfig, listed_trials, read_search
 from doctor_sun.training import stage
 from doctor_sun.training.mixture import MixtureItem
@@ -44,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random bases, rows and questions, and the files of a search of two seeds of one mixture."""
     path = tmp_path_factory.mktemp("search")
     model = {"llm": build_llm(path / "llm"), "vision": build_clip(path / "clip")}
-    data = write_small_data(path / "data", 48)
+    write_small_data(path / "curated" / "data", 48)
     asked = benchmark.PhantomBenchmark(draw_outlines(20), 32, 0, "test").rows(8, "anatomy")
     (path / "questions").mkdir()
     tables = {"phantom": pa.Table.from_pylist(asked, schema=benchmark.SCHEMA)}
@@ -56,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"share": 1, "domain": "medical", "tasks": ["vqa"]},
         {"share": 0, "domain": "general"},
     ]
-    shared = {"data": data, "mixture": mixture, "model": model, **STAGE}
+    shared = {"data": str(path / "curated"), "mixture": mixture, "model": model, **STAGE}
     engine = {"dtype": "float32", "max_model_len": 256, "max_num_seqs": 8, "images_per_prompt": 1}
     files: dict[str, dict[str, Any]] = {
         "align": {"stage": "align", "learning_rate": {"projector": 1e-3}, **shared},
@@ -143,6 +145,15 @@ def test_a_search_is_refused_before_any_work(folder: Path) -> None:
     assert len(listed_trials(config_of(folder), read_search(config_of(folder)).space)) == 2
 
 
+def ended_whole(config: StageConfig, progress: TrainingProgress) -> int:
+    """Train; whether nobody stopped it."""
+    try:
+        stage.run(config, [progress])
+    except Stopped:
+        return 0
+    return 1
+
+
 @pytest.mark.slow
 def test_stopped_trials_leave_no_placement_group_and_no_actor(
     ray_cluster: None, folder: Path
@@ -155,12 +166,12 @@ def test_stopped_trials_leave_no_placement_group_and_no_actor(
         return StageConfig(
             output=str(folder / "stopping" / str(number)),
             stage="hybrid",
-            data=str(folder / "data"),
+            data=str(folder / "curated"),
             model=ModelConfig(llm=str(folder / "llm")),
             learning_rate={"llm": rates[number]},
             mixture=[MixtureItem(share=1, tasks=["instruction"])],
             samples=16 * steps,
-            report_every=1,
+            report_every=5,
             checkpoint_every=steps // rungs,
             validation=ValidationConfig(rows=16, samples=0),
             max_length=128,
@@ -169,23 +180,20 @@ def test_stopped_trials_leave_no_placement_group_and_no_actor(
 
     def trial(parameters: dict[str, Any]) -> None:
         own = config(parameters)
-        try:
-            stage.run(own, [TrainingProgress(own.steps, rungs)])
-        except Stopped:
-            tune.report({"ended": 0})
-        else:
-            tune.report({"ended": 1})
+        tune.report({"ended": apart(ended_whole, own, TrainingProgress(own.steps, rungs))})
 
     before = {row["placement_group_id"] for row in placement_group_table().values()}
-    results = tune.Tuner(
-        tune.with_resources(trial, {"CPU": 0}),
+    tuner = tune.Tuner(
+        tune.with_resources(trial, {"CPU": TRIAL_CPUS}),
         param_space={"number": tune.grid_search(list(range(len(rates))))},
         tune_config=tune.TuneConfig(
             scheduler=AskToStop(rungs, 2, lambda parameters: config(parameters).output),
-            max_concurrent_trials=2,
+            max_concurrent_trials=1,
         ),
         run_config=tune.RunConfig(storage_path=str(folder / "tune"), verbose=0),
-    ).fit()
+    )
+    with inherited(ANY_METRICS):
+        results = tuner.fit()
     assert results.num_errors == 0
     ended = {result.config["number"]: bool(result.metrics["ended"]) for result in results}
     assert ended[0]  # the best one is never stopped
@@ -202,5 +210,5 @@ def test_stopped_trials_leave_no_placement_group_and_no_actor(
     ]
     assert not left
     alive = {actor.class_name for actor in list_actors(filters=[("state", "=", "ALIVE")])}
-    assert not {name for name in alive if "Train" in name or "trial" in name.lower()}
+    assert not alive & {"RayTrainWorker", "TrainController", "ImplicitFunc"}
     assert ray.available_resources()["CPU"] == ray.cluster_resources()["CPU"]

@@ -57,11 +57,11 @@ def one_line_errors() -> Iterator[None]:
         cause = find_input_error(error)
         if cause is None:
             raise
-        print(f"error: {_message(cause)}", file=sys.stderr)
+        print(f"error: {message_of(cause)}", file=sys.stderr)
         sys.exit(2)
 
 
-def _message(error: InputError) -> str:
+def message_of(error: InputError) -> str:
     """The line that was raised: a Ray worker's copy also carries its traceback, and Ray Data's
     advice on retries after that.
     """

@@ -1,20 +1,25 @@
 """The trials of a search as one Ray Tune experiment.
 
-A trial's process is light and holds no CPU: its stages take theirs as Ray Train runs.
+A trial's process is light: its stages take their resources as Ray Train runs.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import ray
 from ray import tune
 
-from doctor_sun.errors import find_input_error
+from doctor_sun.cluster import inherited
+from doctor_sun.errors import find_input_error, message_of
 from doctor_sun.ratios.early_stopping import AskToStop, TrainingProgress
 from doctor_sun.ratios.results import OBJECTIVES
 from doctor_sun.ratios.searcher import MixtureSearcher
 from doctor_sun.ratios.trial import Bench, Trial, run_trial
 
+Result = TypeVar("Result")
+ANY_METRICS = {"TUNE_DISABLE_STRICT_METRIC_CHECKING": "1"}
+"""Tune asks for every metric in each report; a loss comes before there are scores."""
+TRIAL_CPUS = 0.01  # Tune wants a share; what a trial starts takes its own
 REDUCTION = 2  # trials for each that is not stopped at a rung
 
 
@@ -38,19 +43,23 @@ def run_trials(bench: Bench, searcher: MixtureSearcher, shared: Any, at_a_time: 
             tune.with_parameters(
                 try_mixture, bench=bench, shared=shared, preference=searcher.config.preference
             ),
-            {"CPU": 0},
+            {"CPU": TRIAL_CPUS},
         ),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=AskToStop(bench.rungs, REDUCTION, tuning_folder) if bench.rungs else None,
             num_samples=searcher.left,
             max_concurrent_trials=at_a_time,
+            trial_name_creator=name_of,
+            trial_dirname_creator=name_of,
         ),
         run_config=tune.RunConfig(name="tune", storage_path=bench.folder, verbose=1),
     )
+    with inherited(ANY_METRICS):
+        results = tuner.fit()
     return [
         f"{trial_of(result.config or {}).name} ({_reason(result.error)})"
-        for result in tuner.fit()
+        for result in results
         if result.error is not None
     ]
 
@@ -61,13 +70,26 @@ def try_mixture(
     """Run one trial; Tune hears of its losses as it trains, and of its scores."""
     trial = trial_of(parameters)
     progress = TrainingProgress(bench.tuning(trial).steps, max(1, bench.rungs))
-    outcome = run_trial(bench, trial, shared, [progress])
+    outcome = apart(run_trial, bench, trial, shared, [progress])
     told: dict[str, float] = {"fraction": outcome.stopped or 1.0, **outcome.scores}
     if outcome.scores:
         both = outcome.objectives()
         told |= dict(zip(OBJECTIVES, both, strict=True))
         told["utility"] = preference * both[0] + (1 - preference) * both[1]
     tune.report(told)
+
+
+def name_of(tried: Any) -> str:
+    """What Tune calls a trial, and its folder of event files."""
+    return trial_of(tried.config).name
+
+
+def apart(function: Callable[..., Result], *arguments: Any) -> Result:
+    """Call a function outside of the trial's placement group, which all that a trial starts would
+    have to fit into."""
+    task = ray.remote(num_cpus=0, scheduling_strategy="DEFAULT", max_retries=-1)(function)
+    found: Result = ray.get(task.remote(*arguments))
+    return found
 
 
 def trial_of(parameters: Mapping[str, Any]) -> Trial:
@@ -79,4 +101,4 @@ def _reason(error: BaseException) -> str:
     wrong = find_input_error(error)
     if wrong is None and isinstance(error, ray.exceptions.RayTaskError):
         return type(error.cause).__name__
-    return str(wrong or type(error).__name__)
+    return message_of(wrong) if wrong else type(error).__name__
