@@ -71,7 +71,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     for name, content in files.items():
         (path / f"{name}.yaml").write_text(yaml.safe_dump(content))
-    whole = {name: str(path / f"{name}.yaml") for name in files} | {
+    whole = {name: [str(path / f"{name}.yaml")] for name in files} | {
         **{"specialised": ["phantom"], "general": ["shapes"], "dtype": "float32"},
         **{"preset": "random", "trials": 1, "seeds": 2, "references": False},
     }
@@ -137,7 +137,7 @@ def test_a_search_is_refused_before_any_work(folder: Path) -> None:
     with pytest.raises(InputError, match="no benchmark 'slake'"):
         read_search(config_of(folder, general="[slake]"))
     with pytest.raises(InputError, match="of stage 'align', not 'instruct'"):
-        read_search(replace(config_of(folder), instruct=str(folder / "align.yaml")))
+        read_search(replace(config_of(folder), instruct=[str(folder / "align.yaml")]))
     with pytest.raises(InputError, match="nothing for asha to stop"):
         config_of(folder, preset="asha", merged=True)
     measured = read_search(config_of(folder, preset="asha")).stages["instruction"]

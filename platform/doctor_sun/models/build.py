@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from doctor_sun.errors import InputError
+from doctor_sun.imports import absent
 from doctor_sun.models.low_rank import LowRankConfig, add_low_rank
 
 if TYPE_CHECKING:
@@ -81,7 +82,9 @@ def load_language_model(llm: str, tokenizer: "PreTrainedTokenizerBase") -> "PreT
         InputError: the folder or hub name holds no causal language model.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with absent("sklearn"):
+        from transformers import AutoConfig, AutoModelForCausalLM
 
     from doctor_sun.models.packed_attention import use_packed_attention
 

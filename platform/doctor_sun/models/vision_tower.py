@@ -6,12 +6,15 @@ The attention of each block is rebuilt from separate `nn.Linear` layers: open_cl
 
 from pathlib import Path
 
-import open_clip
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from doctor_sun.errors import InputError
+from doctor_sun.imports import absent
+
+with absent("sklearn", "wandb"):  # three seconds, for metrics and loggers that nothing here uses
+    import open_clip
 
 LOCAL_WEIGHTS = "open_clip_model.safetensors"
 LOCAL_CONFIG = "open_clip_config.json"

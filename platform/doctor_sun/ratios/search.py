@@ -44,15 +44,16 @@ KEPT = ("alignments", "experts", "references", "trials")
 class SearchConfig(JobConfig):
     """What is searched, how, and by which scores."""
 
-    align: str
-    """YAML file of the alignment stage. The parts of its `mixture` are what is mixed (the first is
-    what the others leave, the medical data); its shares and `samples` set the budget."""
+    align: list[str]
+    """YAML files of the alignment stage, later ones over earlier ones. The parts of its `mixture`
+    are what is mixed (the first is what the others leave, the medical data); its shares and
+    `samples` set the budget."""
 
-    instruct: str
-    """YAML file of the instruction tuning, likewise."""
+    instruct: list[str]
+    """YAML files of the instruction tuning, likewise."""
 
-    evaluate: str
-    """YAML file of the evaluation."""
+    evaluate: list[str]
+    """YAML files of the evaluation."""
 
     specialised: list[str]
     """Benchmarks whose mean is the specialised score."""
@@ -159,19 +160,19 @@ def read_search(config: SearchConfig) -> Search:
     """
     files = {"alignment": config.align, "instruction": config.instruct}
     stages = {}
-    for name, file in files.items():
-        stages[name] = load(StageConfig, file, output=f"{config.output}/{name}")
+    for name, own in files.items():
+        stages[name] = load(StageConfig, *own, output=f"{config.output}/{name}")
         if stages[name].stage != STAGES[name]:
-            raise InputError(f"{file} is of stage '{stages[name].stage}', not '{STAGES[name]}'")
+            raise InputError(f"{own[-1]} is of stage '{stages[name].stage}', not '{STAGES[name]}'")
         read = round(stages[name].samples * config.schedule)
         stages[name] = replace(stages[name], samples=max(1, read))
     if config.preset == "asha":
         stages["instruction"] = _measured(stages["instruction"], config.held_out)
-    evaluation = load(EvaluateConfig, config.evaluate, output=f"{config.output}/evaluation")
+    evaluation = load(EvaluateConfig, *config.evaluate, output=f"{config.output}/evaluation")
     asked = {find_task(name).name for name in evaluation.benchmarks}
     for name in (*config.specialised, *config.general):
         if find_task(name).name not in asked:
-            raise InputError(f"{config.evaluate} has no benchmark '{name}'")
+            raise InputError(f"{config.evaluate[-1]} has no benchmark '{name}'")
     return Search(stages=stages, evaluation=evaluation, space=space_of(stages, config.most))
 
 
@@ -196,7 +197,8 @@ def run(config: SearchConfig) -> dict[str, Any]:
 
         with connect(config.address):
             return estimate(config, bench_of(config, search, ""), listed)
-    files = {name: getattr(config, name) for name in ("align", "instruct", "evaluate")}
+    read = [*config.align, *config.instruct, *config.evaluate]
+    files = {f"file {number}": file for number, file in enumerate(read, 1)}
     step = Step(config, "ratios", {**files, **search.inputs}, keep=KEPT)
     if step.reused:
         return step.manifest

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from doctor_sun.errors import InputError
+from doctor_sun.imports import absent
 
 if TYPE_CHECKING:
     from torch import nn
@@ -95,7 +96,8 @@ def start_collectives(backend: str) -> None:
         os.environ["DS_ACCELERATOR"] = "cpu"
     import logging
 
-    import deepspeed
+    with absent("mlflow"):  # two seconds, for its autotuner
+        import deepspeed
 
     deepspeed.utils.logger.setLevel(logging.WARNING)
     # An inference-only operator that DeepSpeed otherwise compiles for minutes on CPUs.
