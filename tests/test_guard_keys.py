@@ -6,8 +6,10 @@ import hashlib
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +18,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from doctor_sun.errors import InputError
+from doctor_sun.serving.app import Endpoint
+from doctor_sun.serving.audit import Exchange
 from doctor_sun.serving.guard.keys import (
     ANONYMOUS,
     VARIABLE,
@@ -325,3 +329,19 @@ def test_other_machines_are_not_listened_to_without_keys(monkeypatch: pytest.Mon
             keys.check_address(host)
     monkeypatch.setenv("DOCTOR_SUN_API_KEYS", "ward=ds-a-key-that-is-long-enough")
     Keys.load(KeysConfig()).check_address("0.0.0.0")
+
+
+def test_an_engine_keeps_the_prompts_of_each_key_apart() -> None:
+    salts = []
+
+    def ask(_: str, body: dict[str, Any], __: object) -> None:
+        salts.append(body["cache_salt"])
+
+    parts = dict.fromkeys((field.name for field in fields(Endpoint)), None)
+    endpoint = Endpoint(**{**parts, "engines": {"m": ask}})  # type: ignore[arg-type]
+    for caller in ("ward-1", "ward-2", "ward-1"):
+        exchange = Exchange(request_id="1", route="/", caller=caller, model="m")
+        state = SimpleNamespace(exchange=exchange)
+        endpoint._answer("chat", {}, SimpleNamespace(state=state, headers={}))  # type: ignore[arg-type]
+    assert salts[0] == salts[2] != salts[1]
+    assert "ward" not in "".join(salts)

@@ -19,6 +19,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
+from doctor_sun.records import sha256
 from doctor_sun.serving.answers import fixed, respond
 from doctor_sun.serving.audit import Audit, Exchange
 from doctor_sun.serving.guard.attachments import Attachments, data_url, with_pictures
@@ -203,7 +204,10 @@ class Endpoint:
         headers |= {
             name: request.headers[name] for name in ("traceparent",) if name in request.headers
         }
-        return self.engines[exchange.model](kind, body, headers)
+        # An engine keeps prompts that may come again: how fast an answer comes would tell one key
+        # what another has asked.
+        salt = sha256("prompts of a key", exchange.caller)
+        return self.engines[exchange.model](kind, {**body, "cache_salt": salt}, headers)
 
     async def preview(self, request: Request) -> Response:
         """`POST /v1/dicom/preview`: a DICOM file as the model would be shown it."""
