@@ -141,6 +141,15 @@ def test_the_papers_grid_is_eight_mixtures_of_two_alignments() -> None:
         listed_points("paper-grid", three, 16, 0)
 
 
+def test_a_space_of_few_alignments_proposes_no_other() -> None:
+    few = Space(levels=(0.0, 0.5))
+    assert {share for share, _ in few.spread(32, 0)} == {0.0, 0.5}
+    assert {share for share, _ in few.candidates()} == {0.0, 0.5}
+    assert len({share for _, share in few.spread(32, 0)}) == 32
+    with pytest.raises(InputError, match="alignments are shares"):
+        space_of({"alignment": budget().config}, 0.7, [1.0])
+
+
 def outcome(trial: Trial, specialised: float, general: float) -> Outcome:
     scores = {"specialised.one": specialised, "general.two": general}
     return Outcome(trial=trial, scores=scores)

@@ -33,8 +33,13 @@ def source_names(mixture: Sequence[MixtureItem]) -> tuple[str, ...]:
     return tuple(item.describe() for item in mixture)
 
 
-def space_of(stages: Mapping[str, StageConfig], most: float) -> Space:
+def space_of(stages: Mapping[str, StageConfig], most: float, levels: Sequence[float] = ()) -> Space:
     """The space of the shares of some stages' mixtures.
+
+    Args:
+        stages: by the search's names.
+        most: largest share of all but a mixture's first part.
+        levels: the only shares of the first stage's second part.
 
     Raises:
         InputError: a mixture has one part only, or two that are called the same.
@@ -45,7 +50,9 @@ def space_of(stages: Mapping[str, StageConfig], most: float) -> Space:
             raise InputError(f"the mixture of stage '{name}' has one part: there is no ratio")
         if len(set(sources)) < len(sources):
             raise InputError(f"the mixture of stage '{name}' has a part twice")
-    return Space(stages=named, most=most)
+    if levels and (len(next(iter(named.values()))) > 2 or not 0 <= min(levels) <= max(levels) < 1):
+        raise InputError("alignments are shares, from 0 to below 1, of a mixture of two parts")
+    return Space(stages=named, most=most, levels=tuple(levels))
 
 
 def shares_at(space: Space, point: Sequence[float]) -> dict[str, tuple[float, ...]]:

@@ -7,7 +7,7 @@ from there after any interruption, with more `trials` or `seeds` as well.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,10 @@ class SearchConfig(JobConfig):
     seeds: int = 2
     """Runs of each mixture of `paper-grid` and `random`: without repeats there are no intervals."""
 
+    alignments: list[float] = field(default_factory=list)
+    """The only shares of general data that alignments may have, so that trials share few of them;
+    empty allows all."""
+
     alignment_repeats: bool = False
     """Align anew for each seed; else all share one, and its luck is not in the intervals."""
 
@@ -83,7 +87,7 @@ class SearchConfig(JobConfig):
     """Score the aligned models too, to say what tuning gained and lost."""
 
     most: float = 0.7
-    """Largest share of general data."""
+    """Largest share of general data, or of all parts but the first."""
 
     at_a_time: int = 1
     """Trials that run at a time; each takes the workers of its stage, then an engine."""
@@ -173,7 +177,9 @@ def read_search(config: SearchConfig) -> Search:
     for name in (*config.specialised, *config.general):
         if find_task(name).name not in asked:
             raise InputError(f"{config.evaluate[-1]} has no benchmark '{name}'")
-    return Search(stages=stages, evaluation=evaluation, space=space_of(stages, config.most))
+    return Search(
+        stages=stages, evaluation=evaluation, space=space_of(stages, config.most, config.alignments)
+    )
 
 
 def _measured(stage: StageConfig, rows: int) -> StageConfig:

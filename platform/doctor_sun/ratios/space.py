@@ -48,6 +48,10 @@ class Space:
     most: float = 0.7
     """Largest sum of a stage's shares beside the first source's."""
 
+    levels: Sequence[float] = ()
+    """The only values of the first coordinate (alignments that trials shall share); empty allows
+    all."""
+
     @property
     def names(self) -> list[str]:
         """Names of the coordinates, `stage source`."""
@@ -68,7 +72,9 @@ class Space:
         """Points [n, dimensions] that cover the space: a grid up to two stages of two sources."""
         if all(len(own) == 2 for own in self.stages.values()) and len(self.stages) <= 2:
             steps = np.arange(round(self.most / GRID_STEP) + 1) * GRID_STEP
-            return np.array(list(product(steps, repeat=len(self.stages))))
+            axes = [steps] * len(self.stages)
+            axes[0] = np.array(self.levels) if self.levels else steps
+            return np.array(list(product(*axes)))
         return self.spread(SAMPLED, seed)
 
     def spread(self, count: int, seed: int) -> NDArray[np.float64]:
@@ -80,4 +86,7 @@ class Space:
         drawn = sobol.random_base2(max(1, math.ceil(math.log2(max(1, count)))))[:count]
         ends = np.cumsum([len(own) - 1 for own in self.stages.values()])[:-1]
         parts = [np.sort(part, axis=1) for part in np.split(drawn, ends, axis=1)]
-        return self.most * np.concatenate([np.diff(p, axis=1, prepend=0) for p in parts], axis=1)
+        points = np.concatenate([np.diff(p, axis=1, prepend=0) for p in parts], axis=1) * self.most
+        if self.levels:
+            points[:, 0] = np.array(self.levels)[(drawn[:, 0] * len(self.levels)).astype(int)]
+        return points
