@@ -4,9 +4,10 @@
     python benchmarks/serving_overhead.py [--quick] [--model FOLDER]
 
 The same model, engine settings, requests and client, text and image, 1, 8 and 32 requests at a
-time: output tokens a second, median time to the first token and of a token after it. Our endpoint
-stands behind HAProxy and, for comparison, behind Serve's own proxy. They run one after another in
-rounds, each alone on the machine but for the client, which takes the same share of both.
+time: output tokens a second, median time to the first token and of a token after it, CPU a token.
+Our endpoint stands behind HAProxy and, for comparison, behind Serve's own proxy; `vllm serve` runs
+as it comes, with a worker process for its engine, and without one, as ours does. They run one after
+another in rounds, each alone on the machine but for the client, which takes the same share of all.
 
 The model is random and about 7 M parameters large: on one core it takes some 10 ms a step, as an 8B
 model on a GPU does. All of it shares two hardware threads with the client; on a GPU node the engine

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from dataclasses import fields
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -272,19 +271,8 @@ def test_configured_limits_are_checked(value: Any) -> None:
         Keys.load(KeysConfig(concurrent=value))
 
 
-@pytest.mark.parametrize(
-    "storage",
-    [
-        "nowhere://a:secret@b",
-        "secret",
-        "redis://[secret",
-        "redis://:secret@b:1",
-        "async+redis://:secret@b",
-    ],
-)
+@pytest.mark.parametrize("storage", ["nowhere://a:secret@b", "secret", "redis://[secret"])
 def test_an_unknown_storage_is_refused_without_its_password(storage: str) -> None:
-    if "redis" in storage and find_spec("coredis"):
-        pytest.skip("its client is here")
     with pytest.raises(InputError, match="limits_storage") as caught:
         Keys.load(KeysConfig(limits_storage=storage))
     assert "secret" not in str(caught.value)

@@ -215,12 +215,13 @@ class Keys:
 
 def _rates(storage: str) -> MovingWindowRateLimiter:
     uri = storage if storage.startswith("async+") else f"async+{storage}"
+    client = {"implementation": "redispy"} if uri.startswith("async+redis") else {}
     try:
-        return MovingWindowRateLimiter(storage_from_string(uri, wrap_exceptions=True))
+        return MovingWindowRateLimiter(storage_from_string(uri, wrap_exceptions=True, **client))
     except (ConfigurationError, NotImplementedError, ValueError):  # they may quote its password
         raise InputError(
             "limits_storage: the `limits` library does not know this scheme, cannot count a moving "
-            "window there, or lacks its client (`pip install coredis` for redis://)"
+            "window there, or lacks its client (`pip install redis` for redis://)"
         ) from None
 
 
