@@ -19,6 +19,7 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from doctor_sun.serving.guard.confinement import confine
 from doctor_sun.serving.guard.pictures import (
     Picture,
     PictureConfig,
@@ -168,6 +169,7 @@ def _limit(config: PictureConfig) -> None:
     memory = pages * resource.getpagesize() + int(config.memory_gib * 2**30)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    confine()
 
 
 if __name__ == "__main__":
