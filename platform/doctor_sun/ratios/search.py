@@ -194,7 +194,7 @@ def run(config: SearchConfig) -> dict[str, Any]:
     """Search, then report; an interrupted search goes on where it stopped.
 
     Raises:
-        InputError: a file is wrong, or a trial failed by its input; the others are finished first.
+        InputError: a file is wrong, or trials failed; the others are finished first.
     """
     search = read_search(config)
     listed = listed_trials(config, search.space)
@@ -222,17 +222,15 @@ def run(config: SearchConfig) -> dict[str, Any]:
         )
         failed = run_trials(bench, searcher, shared, config.at_a_time)
         finished, _ = read_trials(bench.folder, bench.settings)
-        if not listed or failed:
-            outcomes = finished
-        else:
-            outcomes = [one for one in finished if one.trial in listed]
+        outcomes = [one for one in finished if not listed or one.trial in listed]
+        wanted = len(listed) or config.trials
+        if len(outcomes) < wanted:
+            why = f" ({len(failed)} failed: {'; '.join(failed)})" if failed else ""
+            raise InputError(
+                f"{len(outcomes)} of {wanted} trials are finished{why}; the same command goes on"
+            )
         references = scored_references(bench, outcomes) if config.references else {}
         ray.kill(shared)
-    if failed:
-        raise InputError(
-            f"{len(failed)} of the trials failed: {'; '.join(failed)}. {len(outcomes)} are "
-            "finished; the same command tries the others again"
-        )
     tables = write_tables(step.folder, bench, outcomes, references)
     reported = report.run(
         report.ReportConfig(
