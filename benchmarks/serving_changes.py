@@ -242,6 +242,8 @@ def plot(series: dict[str, list[Any]], outcomes: list[Outcome], path: Path) -> N
         s=6,
     )
     axes[1].set(xlabel="seconds", ylabel="ms to the first token", yscale="log")
+    axes[1].yaxis.set_major_formatter("{x:.0f}")
+    axes[1].yaxis.set_minor_formatter("{x:.0f}")
     for axis in axes:
         axis.grid(alpha=0.3)
     figure.savefig(path, dpi=120)

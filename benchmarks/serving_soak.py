@@ -116,7 +116,7 @@ def plot(watch: Watch, path: Path) -> None:
             axis.plot(watch.times[-len(values) :], values, label=part)
         axis.set(ylabel=label, ylim=(0, None))
         axis.grid(alpha=0.3)
-    axes[0].legend(ncols=5, fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=6)
     axes[1].set_xlabel("minutes")
     figure.savefig(path, dpi=120)
 
