@@ -33,7 +33,7 @@ SECONDS_TO_START = 300
 PARTS = {"haproxy": "haproxy", "ServeReplica": "replica", "EngineCore": "engine"}
 PARTS |= {"decoders": "decoders", "ServeController": "controller", "ProxyActor": "proxy"}
 """What a process is, by a part of its command line."""
-ALONE = {"api_server": "replica", "APIServer": "replica", "VLLM::Worker": "engine"}
+ALONE = {"api_server": "replica", "_vllm_one_process": "replica", "VLLM::Worker": "engine"}
 """The same for vLLM's own server: what speaks HTTP is its replica."""
 PLAIN = {"RAY_SERVE_ENABLE_HA_PROXY": "0", "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"}
 """Serve's own proxy in front of the replicas, in place of HAProxy."""

@@ -120,11 +120,15 @@ async def load(
 
 
 def figures(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """Tokens and requests a second, and medians in milliseconds, of requests that all succeeded."""
+    """Tokens and requests a second, and medians in milliseconds, of requests that all succeeded.
+
+    The medians are of answers with a visible word: a random model's can all be special tokens.
+    """
+    heard = [outcome for outcome in outcomes if outcome.pieces]
     lasted = max(o.finished for o in outcomes) - min(o.started for o in outcomes)
     return {
         "tokens_a_second": sum(o.tokens for o in outcomes) / lasted,
         "requests_a_second": len(outcomes) / lasted,
-        "first_token_ms": 1000 * statistics.median(o.first_token for o in outcomes),
-        "token_ms": 1000 * statistics.median(o.token_time for o in outcomes),
+        "first_token_ms": 1000 * statistics.median(o.first_token for o in heard),
+        "token_ms": 1000 * statistics.median(o.token_time for o in heard),
     }

@@ -18,5 +18,5 @@ def check_and_update_config(config: object) -> None:
 
 
 if __name__ == "__main__":
-    CpuPlatform.check_and_update_config = check_and_update_config
+    CpuPlatform.check_and_update_config = staticmethod(check_and_update_config)
     runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__", alter_sys=True)
