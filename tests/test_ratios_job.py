@@ -13,27 +13,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import ray
 import yaml
-from ray import tune
-from ray.util.placement_group import placement_group_table
-from ray.util.state import list_actors
 
-from doctor_sun.cluster import inherited
 from doctor_sun.config import load
 from doctor_sun.data.tiny import benchmark, shapes_benchmark
 from doctor_sun.data.tiny.outlines import draw_outlines
 from doctor_sun.errors import InputError
-from doctor_sun.models.build import ModelConfig
 from doctor_sun.ratios import search
-from doctor_sun.ratios.early_stopping import AskToStop, TrainingProgress
-from doctor_sun.ratios.experiment import ANY_METRICS, TRIAL_CPUS, apart
 from doctor_sun.ratios.search import SearchConfig, listed_trials, read_search
-from doctor_sun.training import stage
-from doctor_sun.training.mixture import MixtureItem
-from doctor_sun.training.progress import read_metrics
-from doctor_sun.training.stage import StageConfig, Stopped
-from doctor_sun.training.validation import ValidationConfig
 from tests.small_data import write_small_data
 from tests.tiny_models import build_clip, build_llm
 
@@ -143,72 +130,3 @@ def test_a_search_is_refused_before_any_work(folder: Path) -> None:
     measured = read_search(config_of(folder, preset="asha")).stages["instruction"]
     assert [item.share for item in measured.validation.mixture] == [1, 1]
     assert len(listed_trials(config_of(folder), read_search(config_of(folder)).space)) == 2
-
-
-def ended_whole(config: StageConfig, progress: TrainingProgress) -> int:
-    """Train; whether nobody stopped it."""
-    try:
-        stage.run(config, [progress])
-    except Stopped:
-        return 0
-    return 1
-
-
-@pytest.mark.slow
-def test_stopped_trials_leave_no_placement_group_and_no_actor(
-    ray_cluster: None, folder: Path
-) -> None:
-    rates = [3e-3, 1e-7, 1e-7, 2e-3, 1e-7, 1e-7]
-    steps, rungs = 60, 4
-
-    def config(parameters: dict[str, Any]) -> StageConfig:
-        number = parameters["number"]
-        return StageConfig(
-            output=str(folder / "stopping" / str(number)),
-            stage="hybrid",
-            data=str(folder / "curated"),
-            model=ModelConfig(llm=str(folder / "llm")),
-            learning_rate={"llm": rates[number]},
-            mixture=[MixtureItem(share=1, tasks=["instruction"])],
-            samples=16 * steps,
-            report_every=5,
-            checkpoint_every=steps // rungs,
-            validation=ValidationConfig(rows=16, samples=0),
-            max_length=128,
-            workers=1,
-        )
-
-    def trial(parameters: dict[str, Any]) -> None:
-        own = config(parameters)
-        tune.report({"ended": apart(ended_whole, own, TrainingProgress(own.steps, rungs))})
-
-    before = {row["placement_group_id"] for row in placement_group_table().values()}
-    tuner = tune.Tuner(
-        tune.with_resources(trial, {"CPU": TRIAL_CPUS}),
-        param_space={"number": tune.grid_search(list(range(len(rates))))},
-        tune_config=tune.TuneConfig(
-            scheduler=AskToStop(rungs, 2, lambda parameters: config(parameters).output),
-            max_concurrent_trials=1,
-        ),
-        run_config=tune.RunConfig(storage_path=str(folder / "tune"), verbose=0),
-    )
-    with inherited(ANY_METRICS):
-        results = tuner.fit()
-    assert results.num_errors == 0
-    ended = {result.config["number"]: bool(result.metrics["ended"]) for result in results}
-    assert ended[0]  # the best one is never stopped
-    assert sum(not whole for whole in ended.values()) >= 2
-    for number, whole in ended.items():
-        reached = read_metrics(folder / "stopping" / str(number))[-1]["step"]
-        assert (reached == steps) == whole
-        assert reached >= steps // rungs
-    time.sleep(3)
-    left = [
-        row
-        for row in placement_group_table().values()
-        if row["placement_group_id"] not in before and row["state"] != "REMOVED"
-    ]
-    assert not left
-    alive = {actor.class_name for actor in list_actors(filters=[("state", "=", "ALIVE")])}
-    assert not alive & {"RayTrainWorker", "TrainController", "ImplicitFunc"}
-    assert ray.available_resources()["CPU"] == ray.cluster_resources()["CPU"]

@@ -22,8 +22,8 @@ from doctor_sun.models.low_rank import LowRankConfig
 from doctor_sun.training.engine import EngineConfig
 from doctor_sun.training.loop import REMEMBERED, _jumped
 from doctor_sun.training.mixture import MixtureItem, counts_of
-from doctor_sun.training.progress import read_metrics
-from doctor_sun.training.stage import StageConfig, chosen, run
+from doctor_sun.training.progress import STOP, read_metrics
+from doctor_sun.training.stage import StageConfig, Stopped, chosen, run
 from doctor_sun.training.validation import VALIDATION_LOSS, ValidationConfig, read_samples
 from tests.processes import descendants
 from tests.small_data import write_small_data
@@ -284,3 +284,20 @@ def test_a_stage_that_cannot_be_trained_is_refused(folder: Path) -> None:
         instruct(folder, "x", stage="medical")
     with pytest.raises(InputError, match=r"needs model\.vision"):
         instruct(folder, "x", model=ModelConfig(llm="llm"))
+
+
+@pytest.mark.slow
+def test_a_stage_that_is_asked_to_stop_ends_by_itself(ray_cluster: None, folder: Path) -> None:
+    metrics = folder / "stopped" / "metrics.jsonl"
+
+    def ask() -> None:
+        while not metrics.exists():
+            time.sleep(0.05)
+        (folder / "stopped" / STOP).touch()
+
+    threading.Thread(target=ask, daemon=True).start()
+    held_out = ValidationConfig(rows=16, samples=0, mixture=[MixtureItem(share=1, tasks=["vqa"])])
+    with pytest.raises(Stopped):
+        run(instruct(folder, "stopped", validation=held_out, samples=16 * 200))
+    assert read_metrics(folder / "stopped")[-1]["step"] < 200
+    assert not (folder / "stopped" / "manifest.json").exists()

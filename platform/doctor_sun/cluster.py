@@ -3,8 +3,10 @@
 import os
 import secrets
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -64,6 +66,18 @@ def inherited(environment: dict[str, str]) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+@contextmanager
+def own_interrupts() -> Iterator[None]:
+    """Take back the handler of Ctrl-C that Ray Train installs and leaves: it holds Train's
+    controller, an actor, for as long as this process lives, and would ask it in vain."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if before and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ A trial's process is light: its stages take their resources as Ray Train runs.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import ray
 from ray import tune
@@ -13,8 +13,10 @@ from doctor_sun.cluster import inherited
 from doctor_sun.errors import find_input_error, message_of
 from doctor_sun.ratios.early_stopping import AskToStop, TrainingProgress
 from doctor_sun.ratios.results import OBJECTIVES
-from doctor_sun.ratios.searcher import MixtureSearcher
 from doctor_sun.ratios.trial import Bench, Trial, run_trial
+
+if TYPE_CHECKING:  # a trial's process imports this file, and has nothing to search
+    from doctor_sun.ratios.searcher import MixtureSearcher
 
 Result = TypeVar("Result")
 ANY_METRICS = {"TUNE_DISABLE_STRICT_METRIC_CHECKING": "1"}
@@ -23,7 +25,7 @@ TRIAL_CPUS = 0.01  # Tune wants a share; what a trial starts takes its own
 REDUCTION = 2  # trials for each that is not stopped at a rung
 
 
-def run_trials(bench: Bench, searcher: MixtureSearcher, shared: Any, at_a_time: int) -> list[str]:
+def run_trials(bench: Bench, searcher: "MixtureSearcher", shared: Any, at_a_time: int) -> list[str]:
     """Run what is left; what failed, in words.
 
     Args:

@@ -12,7 +12,6 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import qmc
 
 GRID_STEP = 0.025
 SAMPLED = 1024  # candidates where a grid would have more than two dimensions
@@ -82,6 +81,8 @@ class Space:
 
         The gaps between sorted uniform numbers are uniform on the simplex.
         """
+        from scipy.stats import qmc
+
         sobol = qmc.Sobol(len(self.names), rng=seed)
         drawn = sobol.random_base2(max(1, math.ceil(math.log2(max(1, count)))))[:count]
         ends = np.cumsum([len(own) - 1 for own in self.stages.values()])[:-1]

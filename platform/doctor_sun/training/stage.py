@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import ray
 
-from doctor_sun.cluster import connect
+from doctor_sun.cluster import connect, own_interrupts
 from doctor_sun.config import JobConfig
 from doctor_sun.errors import InputError, find_input_error
 from doctor_sun.models.build import ModelConfig
@@ -323,7 +323,8 @@ def fit(
     for mark in (DIVERGED, STOP):
         (step.folder / mark).unlink(missing_ok=True)
     try:
-        result = trainer.fit()
+        with own_interrupts():
+            result = trainer.fit()
     except TrainingFailedError as error:
         raise find_input_error(error) or error from None
     if (step.folder / DIVERGED).exists():
