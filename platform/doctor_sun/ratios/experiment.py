@@ -38,7 +38,7 @@ def run_trials(bench: Bench, searcher: "MixtureSearcher", shared: Any, at_a_time
         return []
 
     def tuning_folder(parameters: dict[str, Any]) -> str:
-        return bench.tuning(trial_of(parameters)).output
+        return bench.tuning_folder(trial_of(parameters))
 
     tuner = tune.Tuner(
         tune.with_resources(

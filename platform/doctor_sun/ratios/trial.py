@@ -112,10 +112,17 @@ class Bench:
     def alignment(self, trial: Trial) -> StageConfig:
         """The alignment of a trial."""
         shares = shares_at(self.space, trial.point)["alignment"]
-        repeat = trial.repeat if self.alignment_repeats else 0
+        mixed = self._stage("alignment", shares, self.mode, self._alignment_repeat(trial))
+        return replace(mixed, output=self.alignment_folder(trial))
+
+    def alignment_folder(self, trial: Trial) -> str:
+        """The folder of a trial's alignment, by its mixture."""
+        shares = shares_at(self.space, trial.point)["alignment"]
         name = "-".join(f"{share:.4g}" for share in shares[1:])
-        mixed = self._stage("alignment", shares, self.mode, repeat)
-        return replace(mixed, output=f"{self.folder}/alignments/{name}-seed{repeat}")
+        return f"{self.folder}/alignments/{name}-seed{self._alignment_repeat(trial)}"
+
+    def _alignment_repeat(self, trial: Trial) -> int:
+        return trial.repeat if self.alignment_repeats else 0
 
     def tuning(self, trial: Trial) -> StageConfig:
         """The instruction tuning of a trial."""
@@ -123,12 +130,12 @@ class Bench:
         mixed = self._stage("instruction", shares, self.mode, trial.repeat)
         if self.rungs:
             mixed = replace(mixed, checkpoint_every=math.ceil(mixed.steps / self.rungs))
-        return self._tuned(mixed, trial, f"{self.folder_of(trial)}/instruct")
+        return self._tuned(mixed, trial, self.tuning_folder(trial))
 
     def experts(self, trial: Trial) -> list[StageConfig]:
         """Tunings of a trial's alignment on one part of the mixture each, with equal tokens."""
         sources = self.space.stages["instruction"]
-        aligned = UPath(self.alignment(trial).output).name
+        aligned = UPath(self.alignment_folder(trial)).name
         found = []
         for place, source in enumerate(sources):
             alone = [float(place == other) for other in range(len(sources))]
@@ -136,6 +143,10 @@ class Bench:
             name = f"{aligned}-{source.replace('/', '_')}-seed{trial.repeat}"
             found.append(self._tuned(mixed, trial, f"{self.folder}/experts/{name}"))
         return found
+
+    def tuning_folder(self, trial: Trial) -> str:
+        """The folder of a trial's instruction tuning."""
+        return f"{self.folder_of(trial)}/instruct"
 
     def folder_of(self, trial: Trial) -> UPath:
         """The folder of a trial."""
@@ -146,7 +157,7 @@ class Bench:
         return budget.mixed(shares, mode, budget.config.seed + repeat)
 
     def _tuned(self, mixed: StageConfig, trial: Trial, folder: str) -> StageConfig:
-        start = f"{self.alignment(trial).output}/model"
+        start = f"{self.alignment_folder(trial)}/model"
         return replace(mixed, output=folder, model=replace(mixed.model, start_from=start))
 
     def scored(self, manifest: Mapping[str, Any]) -> dict[str, float]:
