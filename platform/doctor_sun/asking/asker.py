@@ -106,7 +106,6 @@ class Asker:
             return pa.Table.from_pylist([row], schema=DONE)
         finally:
             await asyncio.to_thread(segment.close)
-            await self.allowance.close()
         return pa.Table.from_pylist([task.result() for task in tasks], schema=DONE)
 
     async def _ask_one(self, ask: Mapping[str, Any], segment: Segment) -> dict[str, Any]:

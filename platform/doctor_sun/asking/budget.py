@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import ray
 
 from doctor_sun.asking.chat_client import Answer
 
-LUMP = 16  # requests' worth that an actor draws at a time, while there is plenty
+ASK_AGAIN = 0.2  # seconds
 
 
 @dataclass(kw_only=True)
@@ -45,10 +46,6 @@ class Cost:
     def __sub__(self, other: "Cost") -> "Cost":
         return Cost(self.tokens - other.tokens, self.money - other.money)
 
-    def times(self, factor: float) -> "Cost":
-        """This cost so many times."""
-        return Cost(factor * self.tokens, factor * self.money)
-
     def covers(self, other: "Cost") -> bool:
         """Whether it is at least as much in both."""
         return self.tokens >= other.tokens and self.money >= other.money
@@ -60,73 +57,66 @@ def cost(prompt_tokens: float, completion_tokens: float, config: BudgetConfig) -
     return Cost(prompt_tokens + completion_tokens, money / 1e6)
 
 
-def open_purse(config: BudgetConfig, spent: Cost) -> Any:
-    """The actor that holds what is left of the budget; None when there is no cap."""
+def open_purse(config: BudgetConfig, spent: Cost, patience: float) -> Any:
+    """The actor that holds what is left of the budget; None when there is no cap.
+
+    Args:
+        config: the cap.
+        spent: what the answers of earlier runs cost.
+        patience: seconds without an answer after which none of those under way is waited for.
+    """
     if config.most_money is None and config.most_tokens is None:
         return None
     most = Cost(
         math.inf if config.most_tokens is None else config.most_tokens,
         math.inf if config.most_money is None else config.most_money,
     )
-    return ray.remote(num_cpus=0)(Purse).remote(most - spent)
+    return ray.remote(num_cpus=0)(Purse).remote(most - spent, patience)
 
 
 class Purse:
-    """What is left for everybody."""
+    """What is left for everybody, less what the requests under way cost at their dearest."""
 
-    def __init__(self, left: Cost) -> None:
-        self.left = left
+    def __init__(self, left: Cost, patience: float) -> None:
+        self.left, self.patience = left, patience
+        self.under_way = 0
+        self.changed = time.monotonic()
 
-    def draw(self, need: Cost) -> Cost | None:
-        """Enough for one request, a lump while there is plenty, None when it is not enough."""
-        for amount in (need.times(LUMP), need):
-            plenty = self.left if amount is need else self.left.times(1 / 8)
-            if plenty.covers(amount):
-                self.left -= amount
-                return amount
-        return None
+    def draw(self, most: Cost) -> bool | None:
+        """Cover a request: whether there is room; None while answers under way may make some."""
+        if self.left.covers(most):
+            self.left -= most
+            self.under_way += 1
+            self.changed = time.monotonic()
+            return True
+        # One that died with its actor never comes back; it may have been paid, and stays covered.
+        waiting = self.under_way and time.monotonic() - self.changed < self.patience
+        return None if waiting else False
 
-    def give_back(self, rest: Cost) -> None:
-        """Take what an actor did not need."""
+    def settle(self, rest: Cost) -> None:
+        """Take back what a request did not need."""
         self.left += rest
+        self.under_way -= 1
+        self.changed = time.monotonic()
 
 
 class Allowance:
-    """One actor's draw on the purse. A request is covered at its dearest before it is sent."""
+    """An actor's access to the purse. A request is covered at its dearest before it is sent."""
 
     def __init__(self, purse: Any, config: BudgetConfig) -> None:
         self.purse, self.config = purse, config
-        self.left = Cost(0.0, 0.0)
-        self.open = 0
-        self.changed = asyncio.Event()
 
     async def take(self, most: Cost) -> bool:
         """Cover one request; False when the budget has no room for it."""
-        while self.purse is not None and not self.left.covers(most):
-            drawn = await asyncio.wrap_future(self.purse.draw.remote(most).future())
-            if drawn is not None:
-                self.left += drawn
-            elif self.open:  # an answer that cost less than covered makes room
-                self.changed.clear()
-                await self.changed.wait()
-            else:
-                return False
-        if self.purse is not None:
-            self.left -= most
-            self.open += 1
+        while self.purse is not None:
+            covered = await asyncio.wrap_future(self.purse.draw.remote(most).future())
+            if covered is not None:
+                return bool(covered)
+            await asyncio.sleep(ASK_AGAIN)
         return True
 
     def settle(self, most: Cost, answer: Answer | None) -> None:
-        """Take back what a request did not need."""
-        if self.purse is None:
-            return
-        tokens = (answer.prompt_tokens, answer.completion_tokens) if answer else (0, 0)
-        self.left += most - cost(*tokens, self.config)
-        self.open -= 1
-        self.changed.set()
-
-    async def close(self) -> None:
-        """Give the rest back."""
-        rest, self.left = self.left, Cost(0.0, 0.0)
+        """Give back what a request did not need."""
         if self.purse is not None:
-            await asyncio.wrap_future(self.purse.give_back.remote(rest).future())
+            tokens = (answer.prompt_tokens, answer.completion_tokens) if answer else (0, 0)
+            self.purse.settle.remote(most - cost(*tokens, self.config))

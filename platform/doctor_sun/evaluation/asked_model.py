@@ -106,5 +106,5 @@ class AskedModel:
         spent = cost(index.prompt_tokens, index.completion_tokens, self.budget)
         # A server of one's own may want no key; an empty header would not be one.
         key = SecretStr(os.environ.get(self.endpoint.key_variable) or "none")
-        purse = open_purse(self.budget, spent)
+        purse = open_purse(self.budget, spent, self.endpoint.timeout)
         return endpoint_asker(self.endpoint, self.budget, key, purse, answers)

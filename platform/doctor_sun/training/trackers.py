@@ -101,7 +101,10 @@ class WeightsAndBiases:
 
     def close(self) -> None:
         """See `Tracker`."""
+        import wandb
+
         self.run.finish()
+        wandb.teardown()  # its own process writes the last figures; a Train worker's end kills it
 
 
 def trackers(

@@ -236,7 +236,7 @@ def _asker(config: TranslateConfig, answers: UPath, index: AnswerIndex) -> Ask:
         return engine_asker(folder, local.engine, answers, local.batch, local.replicas)
     spent = cost(index.prompt_tokens, index.completion_tokens, config.budget)
     key = SecretStr(os.environ[config.endpoint.key_variable])
-    purse = open_purse(config.budget, spent)
+    purse = open_purse(config.budget, spent, config.endpoint.timeout)
     return endpoint_asker(config.endpoint, config.budget, key, purse, answers)
 
 
