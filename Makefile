@@ -1,4 +1,4 @@
-# make setup | demo | test | test-quick | lint | bench | serve: each works in a fresh clone.
+# make setup | demo | test | test-quick | lint | audit | bench | serve: each works in a fresh clone.
 # Needs Python 3.11, make and git; everything else comes into .venv from the lock files.
 
 PYTHON ?= python3.11
@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RUN ?= runs/tiny
 LOCK := requirements/cpu.txt
 
-.PHONY: setup demo test test-quick lint bench serve clean
+.PHONY: setup demo test test-quick lint audit bench serve clean
 
 setup: $(VENV)/.installed
 
@@ -36,6 +36,11 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Asks PyPI and OSV for known holes of what the lock files name.
+audit: setup
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/pip-audit --no-deps --disable-pip --requirement $(LOCK) --requirement requirements/torch.txt
 
 bench: demo
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements/benchmarks.txt

@@ -5,11 +5,8 @@ python jobs/evaluate.py --config configs/tiny/evaluate.yaml --output runs/tiny/e
 python jobs/evaluate.py --score-only FILE.jsonl --task slake --scoring published --output DIR
 """
 
-import sys
-
 from doctor_sun.config import job
 from doctor_sun.evaluation.evaluate import EvaluateConfig, run
 
 if __name__ == "__main__":
-    sys.argv = [arg.replace("--score-only", "--score_only", 1) for arg in sys.argv]
     job(run, EvaluateConfig, __doc__ or "")

@@ -116,3 +116,11 @@ def test_platform_of_the_standard_library_stays_reachable() -> None:
 def test_a_switch_needs_no_value(given: list[str], expected: bool) -> None:
     for arguments in ([*given, "--output", "x"], ["--output", "x", *given]):
         assert parse(Example, arguments).force is expected
+
+
+def test_dashes_in_a_key_are_underscores_and_those_of_a_value_stay() -> None:
+    config = parse(Example, ["--optimizer.learning-rate=2", "--output", "a-b"])
+    assert config.optimizer.learning_rate == 2
+    assert config.output == "a-b"
+    with pytest.raises(InputError, match="unknown key 'learning-rate'"):
+        parse(Example, ["--learning-rate=2", "--output", "o"])

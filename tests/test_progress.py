@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from doctor_sun.errors import InputError
+from doctor_sun.step_log import StepLog
 from doctor_sun.training.cost import Linear
 from doctor_sun.training.progress import Progress, read_metrics
 from doctor_sun.training.trackers import EXPERIMENT, TrackingConfig
@@ -29,6 +30,7 @@ def progress(folder: Path, **tracking: str) -> Progress:
         operations=Linear(token=1e9, squared_token=1e3, label=1e6, image=1e8),
         tracking=TrackingConfig(**tracking),
         settings={"key": "k"},
+        log=StepLog(str(folder), "instruct", "k"),
     )
 
 

@@ -8,6 +8,7 @@ adds what it lacks: an unknown key is refused with the nearest known one.
 import difflib
 import io
 import sys
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
 from doctor_sun.errors import InputError, one_line_errors
 
@@ -51,10 +52,17 @@ class _Parser(ArgumentParser):
         return [n for n in names if n not in ("help", "config") and not n.endswith(".help")]
 
     def with_values(self, arguments: Sequence[str]) -> list[str]:
-        """The arguments, `true` behind each switch that is given without a value."""
+        """The arguments as keys are spelt (`--score-only` is `--score_only`), `true` behind each
+        switch that is given without a value.
+        """
         switches = {f"--{a.dest}" for a in self._actions if getattr(a, "_typehint", None) is bool}
+        known = {f"--{key}" for key in self.known_keys()}
         found: list[str] = []
-        for argument, following in zip_longest(arguments, arguments[1:], fillvalue="--"):
+        for given, following in zip_longest(arguments, arguments[1:], fillvalue="--"):
+            name, equals, value = given.partition("=")
+            spelt = "--" + name[2:].replace("-", "_")
+            is_key = name.startswith("--") and spelt in known
+            argument = spelt + equals + value if is_key else given
             found.append(argument)
             if argument in switches and following.startswith("--"):
                 found.append("true")
@@ -102,6 +110,23 @@ def _check_file(path: str, known: Sequence[str]) -> None:
             raise InputError(unknown_key(key, known, path))
 
 
+class _HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
+    """Leaves the description's lines as they are: there are commands among them."""
+
+
+def parser_of(config_class: type[JobConfig], description: str = "") -> _Parser:
+    """The command line of a configuration."""
+    parser = _Parser(
+        description=description,
+        formatter_class=_HelpFormatter,
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", action="config", help="YAML file; give several to overlay them")
+    parser.add_class_arguments(config_class, fail_untyped=True)
+    return parser
+
+
 def parse(
     config_class: type[Config], arguments: Sequence[str] | None = None, description: str = ""
 ) -> Config:
@@ -110,9 +135,7 @@ def parse(
     Raises:
         InputError: an unknown key, a value of the wrong type, a missing or malformed file.
     """
-    parser = _Parser(description=description, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--config", action="config", help="YAML file; give several to overlay them")
-    parser.add_class_arguments(config_class, fail_untyped=True)
+    parser = parser_of(config_class, description)
     given = list(sys.argv[1:] if arguments is None else arguments)
     for position, argument in enumerate(given):
         if argument == "--config" and position + 1 < len(given):

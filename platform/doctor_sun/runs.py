@@ -22,6 +22,7 @@ from upath import UPath
 from doctor_sun.config import JobConfig, result_keys
 from doctor_sun.errors import InputError
 from doctor_sun.records import sha256
+from doctor_sun.step_log import StepLog
 
 MANIFEST = "manifest.json"
 STATE = "state.json"
@@ -156,6 +157,7 @@ class Step:
         self.started = time.time()
         found = read_manifest(self.folder)
         self.manifest: dict[str, Any] = found or {}
+        self.log = StepLog(self.folder, name, self.key)
         self.reused = bool(found) and self.manifest.get("key") == self.key and not config.force
         if self.reused:
             self.say(f"reused: inputs and configuration unchanged ({self.folder})")
@@ -184,8 +186,10 @@ class Step:
         state.write_text(json.dumps({"step": self.name, "key": self.key}), encoding="utf-8")
 
     def say(self, line: str) -> None:
-        """Print one line of progress, with the step's name before it."""
+        """Print one line of progress, with the step's name before it, and keep it in the log."""
         print(f"[{self.name}] {line}", flush=True)
+        if not self.reused:  # nothing is written into a finished step
+            self.log.write(line)
 
     def finish(
         self,

@@ -54,6 +54,7 @@ class Encoder:
         self.device = "cuda" if config.gpus and torch.cuda.is_available() else "cpu"
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         options = {"dtype": torch.float32, "add_pooling_layer": False}
+        options |= {"use_safetensors": True}  # a pickle runs code
         self.model = AutoModel.from_pretrained(folder, **options).eval().to(self.device)
         if config.layers:
             self.model.encoder.layer = self.model.encoder.layer[: config.layers]

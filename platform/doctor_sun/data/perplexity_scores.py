@@ -45,7 +45,11 @@ class LanguageModelScorer:
         torch.set_num_threads(1)
         self.shortest, self.max_tokens, self.batch_size = shortest, max_tokens, batch_size
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        self.model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,  # a pickle runs code
+        ).eval()
         begin = self.tokenizer.bos_token_id
         self.begin = self.model.config.eos_token_id if begin is None else begin
 

@@ -94,7 +94,11 @@ def load_language_model(llm: str, tokenizer: "PreTrainedTokenizerBase") -> "PreT
             described = AutoConfig.from_pretrained(llm)
             model = AutoModelForCausalLM.from_config(described, dtype=torch.float32)
         else:
-            model = AutoModelForCausalLM.from_pretrained(llm, dtype=torch.float32)
+            model = AutoModelForCausalLM.from_pretrained(
+                llm,
+                dtype=torch.float32,
+                use_safetensors=True,  # a pickle runs code
+            )
     except (OSError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise InputError(f"language model {llm} cannot be loaded ({first})") from None

@@ -5,6 +5,7 @@ The attention of each block is rebuilt from separate `nn.Linear` layers: open_cl
 """
 
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 import torch.nn.functional as F
@@ -135,4 +136,6 @@ def load_vision_tower(name: str, pretrained: str | None = None, layer: int = -2)
         raise InputError(
             f"vision tower {name}: weights do not fit the architecture ({first})"
         ) from None
+    except UnpicklingError:
+        raise InputError(f"vision tower {name}: {pretrained} holds more than weights") from None
     return VisionTower(model.visual, layer)

@@ -16,6 +16,7 @@ from ray.train import Checkpoint, UserCallback
 from upath import UPath
 
 from doctor_sun.errors import InputError, find_input_error
+from doctor_sun.step_log import StepLog
 from doctor_sun.training.cost import Linear
 from doctor_sun.training.trackers import Tracker, TrackingConfig, trackers
 from doctor_sun.training.validation import VALIDATION_LOSS
@@ -42,6 +43,7 @@ class Progress(UserCallback):
         operations: Linear,
         tracking: TrackingConfig,
         settings: Mapping[str, str],
+        log: StepLog,
     ) -> None:
         """Remember what is needed to make figures of reports.
 
@@ -53,6 +55,7 @@ class Progress(UserCallback):
             operations: what a token, a label and an image cost.
             tracking: where figures go besides the folder.
             settings: what trackers are told of the stage.
+            log: of the stage, for the controller's lines.
         """
         self.name = name
         self.folder = folder
@@ -63,6 +66,7 @@ class Progress(UserCallback):
         self.settings = settings
         self.events: Any = None
         self.trackers: list[Tracker] | None = None  # opened in the controller, not in the driver
+        self.log = log
         self.last_step = 0
 
     def after_report(
@@ -101,7 +105,9 @@ class Progress(UserCallback):
         said = self._line(steps, seconds)
         if validated:
             said += f"  validation loss {validated[VALIDATION_LOSS]:.4f}"
-        print(said + ("  checkpoint" if checkpoint else ""), flush=True)
+        said += "  checkpoint" if checkpoint else ""
+        print(f"[{self.name}] {said}", flush=True)
+        self.log.write(said)
 
     def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:
         """End the stage where trying again is in vain: the input is wrong, or the disk is full.
@@ -155,7 +161,7 @@ class Progress(UserCallback):
         left = timedelta(seconds=round(seconds * (self.total_steps - last["step"])))
         norm = last["gradient_norm"]
         return (
-            f"[{self.name}] step {last['step']}/{self.total_steps}  "
+            f"step {last['step']}/{self.total_steps}  "
             f"loss {sum(step['loss'] for step in steps) / count:.4f}  "
             + ("" if norm is None else f"norm {norm:.2f}  ")
             + f"lr {max(last['learning_rate'].values()):.1e}  "

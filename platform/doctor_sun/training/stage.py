@@ -19,6 +19,7 @@ from doctor_sun.config import JobConfig
 from doctor_sun.errors import InputError, find_input_error
 from doctor_sun.models.build import ModelConfig
 from doctor_sun.runs import Step
+from doctor_sun.step_log import StepLog
 from doctor_sun.training.accelerators import AcceleratorConfig
 from doctor_sun.training.checkpoint import RESHARDING
 from doctor_sun.training.engine import EngineConfig
@@ -314,6 +315,7 @@ def fit(
                     operations=shapes.operations,
                     tracking=config.tracking,
                     settings={"key": step.key, "config": step.config_hash},
+                    log=StepLog(folder, config.stage, step.key),
                 ),
                 *callbacks,
             ],
