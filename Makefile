@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/tiny
 LOCK := requirements/cpu.txt
+# Two at a time: much of a test is waiting for processes that start one after another.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: setup demo test test-quick lint audit bench serve clean
 
@@ -26,16 +28,17 @@ demo: setup
 	$(BIN)/python jobs/pipeline.py --output $(RUN) $(if $(ROWS),--rows $(ROWS))
 
 test: setup lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-quick: setup lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/dead_code.py
 
 # Asks PyPI and OSV for known holes of what the lock files name.
 audit: setup

@@ -5,15 +5,12 @@ is what it sees when it is served, padding included.
 """
 
 import io
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from transformers import LlavaImageProcessor
-
-PREPROCESSOR_CONFIG = "preprocessor_config.json"
 
 
 def build_image_processor(image_size: int, square_padding: bool) -> LlavaImageProcessor:
@@ -29,11 +26,6 @@ def build_image_processor(image_size: int, square_padding: bool) -> LlavaImagePr
         size={"shortest_edge": image_size},
         crop_size={"height": image_size, "width": image_size},
     )
-
-
-def load_image_processor(folder: str | Path) -> LlavaImageProcessor:
-    """The processor that was saved in a folder."""
-    return LlavaImageProcessor.from_pretrained(folder)
 
 
 def decode_image(encoded: bytes) -> Image.Image:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 TICKS = (0, 1 / 6, 1 / 3, 1 / 2, 2 / 3)
 MOST_LINES = 4
-RATIO_AXES = ("alignment", "instruction tuning")
 
 
 def ratio_ticks(axes: "Axes", most: float, which: str = "x") -> None:
