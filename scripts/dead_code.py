@@ -28,11 +28,16 @@ def unused() -> list[str]:
     """A line for each."""
     vulture = Vulture(ignore_names=list(CALLED_FROM_OUTSIDE))
     vulture.scavenge([str(ROOT / folder) for folder in CODE])
-    return [
-        f"{Path(item.filename).relative_to(ROOT)}:{item.first_lineno}: unused {item.typ} {item.name}"
+    found = [
+        item
         for item in vulture.get_unused_code(min_confidence=60)
         if item.typ in ("function", "class", "method", "property")
         or (item.typ == "variable" and item.name.isupper())
+    ]
+    return [
+        f"{Path(item.filename).relative_to(ROOT)}:{item.first_lineno}: "
+        f"{item.typ} {item.name} is unused"
+        for item in found
     ]
 
 

@@ -94,7 +94,7 @@ def live(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files stay whole when two processes share the tests, and those that ask the endpoint together.
+    """When two processes share the tests, a file stays whole, and all that ask the endpoint.
 
     They come after the other slow ones: the endpoint holds half of a cluster's CPUs from then on.
     What takes no time comes last, so that no process waits long for the other at the end.
