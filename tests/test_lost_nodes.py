@@ -1,0 +1,107 @@
+"""Nodes are lost while a job works on them: the result is an undisturbed run's, nothing is lost,
+nothing that was paid for is asked again.
+
+The jobs run on clusters of three nodes, whose head does no work; the node that is lost is replaced.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from upath import UPath
+
+from doctor_sun.config import load
+from doctor_sun.data import curation
+from doctor_sun.data.curation import CurateConfig
+from doctor_sun.data.ledger import ledger_table
+from doctor_sun.generation.job import GenerateConfig
+from doctor_sun.generation.job import run as generate
+from tests.chat_server import ChatServer
+from tests.clusters import cluster_of, run_apart, when
+from tests.small_data import write_small_data
+from tests.test_generate import an_answer, endpoint_options, write_archive
+
+FILES = 12
+DIFFERENT = 200
+IN_FLIGHT = 8
+NODE = {"num_cpus": 2}
+
+
+def curate(folder: Path, name: str) -> tuple[dict[str, Any], list[Any], list[Any]]:
+    """Counts, rows and ledger of a curation."""
+    order = ["exact_duplicates", "charset", "selection"]
+    output = folder / name
+    counts = curation.run(CurateConfig(raw=str(folder / "raw"), output=str(output), order=order))
+    rows = pq.read_table(output / "data").to_pylist()
+    ledger = ledger_table(UPath(output)).to_pylist()
+    for step in counts["counts"]["steps"].values():
+        step.pop("seconds")
+    return counts["counts"], sorted(rows, key=repr), sorted(ledger, key=repr)
+
+
+def curate_and_lose_nodes(folder: Path) -> None:
+    """Both nodes go, one after the other; the second one's work is for the one that came."""
+    output = folder / "lost"
+    with cluster_of(NODE, NODE) as (cluster, nodes):
+        lost: list[bool] = []
+
+        def lose() -> None:
+            cluster.remove_node(nodes.pop(0), allow_graceful=False)
+            lost.append((output / "manifest.json").exists())
+            nodes.append(cluster.add_node(**NODE))
+
+        when(lambda: any((output / "ledger").rglob("*.parquet")), lose)
+        when(lambda: any((output / "data").glob("*.parquet")), lose)
+        result = curate(folder, "lost")
+        same = result == curate(folder, "whole")
+    (folder / "seen.json").write_text(json.dumps({"lost": lost, "same": same, "counts": result[0]}))
+
+
+@pytest.mark.slow
+def test_curation_outlives_its_nodes(tmp_path: Path) -> None:
+    for number in range(FILES):
+        write_small_data(tmp_path / "raw" / f"{number}", count=8 + number)
+    run_apart(curate_and_lose_nodes, tmp_path)
+    seen = json.loads((tmp_path / "seen.json").read_text())
+    assert seen["lost"] == [False, False]
+    assert seen["same"]
+    assert seen["counts"]["rows_in"] == sum(3 * (8 + number) for number in range(FILES))
+    dropped = sum(step["dropped"] for step in seen["counts"]["steps"].values())
+    assert seen["counts"]["rows_in"] == seen["counts"]["rows_out"] + dropped
+
+
+def ask_and_lose_a_node(folder: Path) -> None:
+    """One of the two nodes that ask an endpoint goes."""
+    write_archive(folder / "rows.parquet", DIFFERENT)
+    chat = ChatServer(says=an_answer, latency=0.1)
+    with cluster_of(NODE, NODE) as (cluster, nodes), chat as server:
+        options = endpoint_options(server, folder / "rows.parquet", folder / "lost")
+        waiting = when(
+            lambda: server.answered.total() >= DIFFERENT // 3,
+            lambda: cluster.remove_node(nodes[0], allow_graceful=False),
+        )
+        first = generate(load(GenerateConfig, **options))["counts"]
+        assert not waiting.is_alive()
+        answered = Counter(server.answered)
+        server.latency = 0.0
+        second = generate(load(GenerateConfig, **options | {"output": str(folder / "whole")}))
+    seen = {"first": first, "second": second["counts"], "answered": list(answered.values())}
+    (folder / "seen.json").write_text(json.dumps(seen))
+
+
+@pytest.mark.slow
+def test_asking_outlives_a_node_and_pays_little_twice(tmp_path: Path) -> None:
+    run_apart(ask_and_lose_a_node, tmp_path)
+    seen = json.loads((tmp_path / "seen.json").read_text())
+    lost, whole = (
+        [pq.read_table(tmp_path / name / part).to_pylist() for part in ("answers", "ledger")]
+        for name in ("lost", "whole")
+    )
+    assert lost == whole
+    assert seen["first"] == seen["second"]
+    assert len(seen["answered"]) == DIFFERENT
+    # What the node had sent and nobody was there to hear.
+    assert sum(times - 1 for times in seen["answered"]) <= IN_FLIGHT // 2
