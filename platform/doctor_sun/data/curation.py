@@ -254,7 +254,7 @@ def write_result(shards: Sequence[Shard], folder: UPath, ledger: Ledger) -> Coun
         return {"rows": json.dumps(Counter(sources))}
 
     left = ledger.stages[-1].parts
-    parts = [{"part": asdict(part)} for part in ledger.parts() if left[str(part.number)]]
+    parts = [{"part": asdict(part)} for part in ledger.parts() if left.get(str(part.number))]
     counts: Counter[str] = Counter()
     if parts:
         done = ray.data.from_items(parts, override_num_blocks=len(parts)).map(write)

@@ -113,8 +113,8 @@ def mixtures_table(results: Results, judged: Sequence[Judged], on_front: Sequenc
     return Table(
         head=[
             *("mixture", "medical : general", "runs", "specialised, %", "general, %"),
-            *("specialised by the surface", "general by the surface"),
-            *("P(best)", "P(on the front)", "on the front of means"),
+            *("specialised, surface", "general, surface"),
+            *("P(best)", "P(front)", "front"),
         ],
         rows=rows,
     )
