@@ -16,10 +16,12 @@ def redis_server(port: int, folder: Path, password: str = "") -> Iterator[subpro
     command = [server, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     command += ["--dir", str(folder), *(["--requirepass", password] if password else [])]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        end = time.time() + 20
-        while socket.socket().connect_ex(("127.0.0.1", port)):
-            assert process.poll() is None
-            assert time.time() < end
-            time.sleep(0.05)
-        yield process
-        process.kill()
+        try:
+            end = time.time() + 20
+            while socket.socket().connect_ex(("127.0.0.1", port)):
+                assert process.poll() is None
+                assert time.time() < end
+                time.sleep(0.05)
+            yield process
+        finally:
+            process.kill()

@@ -7,6 +7,7 @@ still comes back.
 import asyncio
 import json
 import os
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -28,10 +29,11 @@ def serve_and_lose_the_head(folder: Path) -> None:
     """Ask all the while; what became of the requests goes into a file."""
     from doctor_sun.cluster import serve_environment
 
-    os.environ |= serve_environment(str(folder))  # before Ray's processes start
     port = int(os.environ["ENDPOINT_PORT"])
-    with cluster_of({"num_cpus": 4}) as (cluster, _), live_endpoint(folder, port) as live:
-        seen = asyncio.run(_ask_and_lose(cluster.head_node, live.url))
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:  # paths of sockets must stay short
+        os.environ |= serve_environment(short)  # before Ray's processes start
+        with cluster_of({"num_cpus": 4}) as (cluster, _), live_endpoint(folder, port) as live:
+            seen = asyncio.run(_ask_and_lose(cluster.head_node, live.url))
     (folder / "seen.json").write_text(json.dumps(seen))
 
 
