@@ -4,7 +4,9 @@ No Ray here: the callback is given what two workers would report.
 """
 
 import errno
+import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from doctor_sun.errors import InputError
 from doctor_sun.step_log import StepLog
 from doctor_sun.training.cost import Linear
-from doctor_sun.training.progress import Progress, read_metrics
-from doctor_sun.training.trackers import EXPERIMENT, TrackingConfig
+from doctor_sun.training.progress import Progress, read_metrics, shown_values
+from doctor_sun.training.trackers import EXPERIMENT, TrackingConfig, gauge_of
 
+DASHBOARD = Path(__file__).parent.parent / "deploy" / "grafana" / "training.json"
+VALIDATED = {"validation_loss": 1.25, "validation_by_kind": {"pictures/zh": (1.25, 40)}}
 PEAK = 1e12  # operations a second of each of two GPUs
 
 
@@ -65,8 +69,7 @@ def test_a_report_is_shown_everywhere(
     uri = f"file://{tmp_path}/mlruns"
     shown = progress(tmp_path, mlflow=uri)
     shown.after_report(run_context=None, metrics=report(1, 2), checkpoint=None)
-    validated = {"validation_loss": 1.25, "validation_by_kind": {"pictures/zh": (1.25, 40)}}
-    shown.after_report(run_context=None, metrics=report(3, 4, **validated), checkpoint=None)
+    shown.after_report(run_context=None, metrics=report(3, 4, **VALIDATED), checkpoint=None)
 
     operations = 1e9 * 100 + 1e3 * 5000 + 1e6 * 10 + 1e8 * 3
     rows = read_metrics(tmp_path)
@@ -106,3 +109,14 @@ def test_what_cannot_be_mended_by_trying_again_ends_the_stage(tmp_path: Path) ->
     with pytest.raises(InputError, match="wrong row"):
         shown.after_exception(run_context=None, worker_exceptions={0: InputError("wrong row")})
     shown.after_exception(run_context=None, worker_exceptions={0: RuntimeError("a worker died")})
+
+
+def test_the_dashboard_shows_figures_that_there_are(tmp_path: Path) -> None:
+    progress(tmp_path).after_report(None, report(1, 2, **VALIDATED), None)
+    [*_, step] = read_metrics(tmp_path)
+    offered = {gauge_of(name)[0] for name in shown_values(step)} | {"step"}
+    described = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    asked = [target["expr"] for panel in described["panels"] for target in panel["targets"]]
+    shown = {name for text in asked for name in re.findall(r"^ray_doctor_sun_training_(\w+)", text)}
+    assert shown <= offered
+    assert offered - shown == {"speed_operations_per_second"}

@@ -1,4 +1,5 @@
-"""Experiment trackers beside TensorBoard: MLflow and Weights & Biases, where they are configured.
+"""Who hears of a stage's figures beside TensorBoard: Prometheus, through Ray's metrics, and MLflow
+and Weights & Biases where they are configured.
 
 They are given figures by step and the stage's configuration, never text of the data.
 """
@@ -9,12 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ray.util.metrics import Gauge
 from upath import UPath
 
 from doctor_sun.errors import InputError
 from doctor_sun.records import sha256
 
 EXPERIMENT = "doctor-sun"
+PARTED = ("loss", "validation", "learning_rate")  # of what, is a label in Prometheus
 
 
 @dataclass(kw_only=True)
@@ -46,6 +49,38 @@ class Tracker(Protocol):
 
     def close(self) -> None:
         """Say that the stage is finished."""
+
+
+def gauge_of(name: str) -> tuple[str, str]:
+    """A figure's gauge and its label `part`: `loss/all` is `loss` of `all`."""
+    group, _, part = name.partition("/")
+    return (group, part) if group in PARTED else (name.replace("/", "_"), "")
+
+
+class RayMetrics:
+    """Gauges that each node of the cluster offers to Prometheus, as `ray_doctor_sun_training_*`.
+
+    Labels: run (the folder above the stage's), stage, and of what the figure is (`part`).
+    """
+
+    def __init__(self, stage: str, folder: str) -> None:
+        self.labels = {"run": UPath(folder).absolute().parent.name, "stage": stage}
+        self.gauges: dict[str, Gauge] = {}
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """See `Tracker`."""
+        for name, value in {"step": float(step), **values}.items():
+            called, part = gauge_of(name)
+            if called not in self.gauges:
+                self.gauges[called] = Gauge(
+                    f"doctor_sun_training_{called}",
+                    description=f"{called.replace('_', ' ')} of a training stage",
+                    tag_keys=(*self.labels, "part"),
+                )
+            self.gauges[called].set(value, tags={**self.labels, "part": part})
+
+    def close(self) -> None:
+        """See `Tracker`; the gauges go with this process."""
 
 
 class Mlflow:
@@ -110,8 +145,8 @@ class WeightsAndBiases:
 def trackers(
     config: TrackingConfig, stage: str, folder: str, settings: Mapping[str, Any]
 ) -> list[Tracker]:
-    """The trackers that are configured."""
-    found: list[Tracker] = []
+    """Ray's metrics, and the trackers that are configured."""
+    found: list[Tracker] = [RayMetrics(stage, folder)]
     if config.mlflow:
         found.append(Mlflow(config.mlflow, stage, folder, settings))
     if config.wandb:
