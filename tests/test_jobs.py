@@ -74,6 +74,12 @@ def test_every_job_is_executable_and_the_standard_library_reachable() -> None:
         assert len(job.read_text().splitlines()) <= 80
 
 
+def test_the_working_directory_that_a_job_ships_is_small() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    files = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
+    assert sum(file.stat().st_size for file in files if file.is_file()) < 8 << 20
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "said"),
