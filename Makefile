@@ -47,7 +47,7 @@ audit: setup
 
 bench: demo
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements/benchmarks.txt
-	for benchmark in benchmarks/[a-z]*.py; do $(BIN)/python $$benchmark --quick || exit 1; done
+	$(BIN)/python scripts/bench.py
 
 serve: setup
 	. serve/environment && PYTHONPATH=. $(BIN)/serve run --address local serve/config.yaml
