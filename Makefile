@@ -6,8 +6,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/tiny
 LOCK := requirements/cpu.txt
-# Two at a time: much of a test is waiting for processes that start one after another.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: setup demo test test-quick lint audit bench serve clean
 
@@ -28,10 +26,10 @@ demo: setup
 	$(BIN)/python jobs/pipeline.py --output $(RUN) $(if $(ROWS),--rows $(ROWS))
 
 test: setup lint
-	$(PYTEST)
+	$(BIN)/python -m pytest
 
 test-quick: setup lint
-	$(PYTEST) -m "not slow"
+	$(BIN)/python -m pytest -m "not slow"
 
 lint: setup
 	$(BIN)/ruff check .

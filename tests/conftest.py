@@ -92,16 +92,6 @@ def live(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield running
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """When two processes share the tests, a file stays whole, and all that ask the endpoint.
-
-    They come after the other slow ones: the endpoint holds half of a cluster's CPUs from then on.
-    What takes no time comes last, so that no process waits long for the other at the end.
-    """
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    asking = {item.path for item in items if "live" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: 1 if item.path in asking else 2 * (item.path not in slow))
-    for item in items:
-        together = "endpoint" if item.path in asking else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(together))
+    """Tests that ask the endpoint come last: it holds half of the cluster's CPUs from then on."""
+    items.sort(key=lambda item: "live" in getattr(item, "fixturenames", ()))
