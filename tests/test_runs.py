@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from doctor_sun.config import JobConfig
-from doctor_sun.errors import InputError
+from doctor_sun.errors import InputError, one_line_errors
 from doctor_sun.runs import MANIFEST, Step, content_hash, read_manifest
 
 
@@ -88,3 +88,11 @@ def test_lineage_and_hash(inputs: Path) -> None:
     assert manifest["inputs"]["data"]["hash"] == content_hash(inputs / "in")
     assert manifest["output_hash"] == content_hash(inputs / "out")
     assert manifest["packages"]["python"]
+
+
+def test_a_full_disk_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, one_line_errors():
+        Path("/dev/full").write_text("more than nothing")
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: no space is left on the device")

@@ -4,9 +4,12 @@ Raise `InputError` for whatever the user can mend (a path, a key, a row); anythi
 of ours and keeps its traceback.
 """
 
+import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class InputError(ValueError):
@@ -55,6 +58,9 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(130)
     except Exception as error:
         cause = find_input_error(error)
+        if cause is None and isinstance(error, OSError) and error.errno in FULL:
+            where = f" ({error.filename})" if error.filename else ""
+            cause = InputError(f"no space is left on the device{where}; the same command resumes")
         if cause is None:
             raise
         print(f"error: {message_of(cause)}", file=sys.stderr)

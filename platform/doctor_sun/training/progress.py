@@ -4,7 +4,6 @@ Runs in Ray Train's controller, the one place that hears of every report. After 
 steps since the last checkpoint appear again; readers keep the last word on each step.
 """
 
-import errno
 import json
 import os
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from typing import Any
 from ray.train import Checkpoint, UserCallback
 from upath import UPath
 
-from doctor_sun.errors import InputError, find_input_error
+from doctor_sun.errors import FULL, InputError, find_input_error
 from doctor_sun.step_log import StepLog
 from doctor_sun.training.cost import Linear
 from doctor_sun.training.trackers import Tracker, TrackingConfig, trackers
@@ -95,19 +94,19 @@ class Progress(UserCallback):
                 step["utilisation"] = step["operations"] / seconds / peak
         validated = {name: report[name] for name in report if name.startswith("validation_")}
         steps[-1] |= validated
+        said = self._line(steps, seconds)
+        if validated:
+            said += f"  validation loss {validated[VALIDATION_LOSS]:.4f}"
+        said += "  checkpoint" if checkpoint else ""
+        print(f"[{self.name}] {said}", flush=True)
         try:
+            self.log.write(said)
             with (UPath(self.folder) / METRICS).open("a", encoding="utf-8") as stream:
                 stream.writelines(json.dumps(step) + "\n" for step in steps)
             self._to_tensorboard(steps)
             self._to_trackers(steps)
         except OSError as error:
             raise self._no_space() if disk_is_full(error) else error from None
-        said = self._line(steps, seconds)
-        if validated:
-            said += f"  validation loss {validated[VALIDATION_LOSS]:.4f}"
-        said += "  checkpoint" if checkpoint else ""
-        print(f"[{self.name}] {said}", flush=True)
-        self.log.write(said)
 
     def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:
         """End the stage where trying again is in vain: the input is wrong, or the disk is full.
@@ -174,7 +173,7 @@ class Progress(UserCallback):
 
 def disk_is_full(error: BaseException) -> bool:
     """Whether a worker ended for want of disk space; torch and Arrow only say so in words."""
-    return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
+    return any(os.strerror(number) in str(error) for number in FULL)
 
 
 def shown_values(step: Mapping[str, Any]) -> dict[str, float]:
