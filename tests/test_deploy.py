@@ -1,12 +1,10 @@
 """Presets for clusters: Ray and Kubernetes take them, no door is open, nothing runs as root."""
 
 import re
-import runpy
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import kubernetes_validate
 import pytest
@@ -21,6 +19,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from doctor_sun.config import parse
 from doctor_sun.serving.application import serve_config
+from scripts.configuration_reference import entry_points
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -307,9 +306,8 @@ def test_the_endpoint_is_that_of_the_autoscaled_preset() -> None:
 def test_the_job_exists_and_takes_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
     [job] = objects("RayJob")
     python, script, *options = shlex.split(job["spec"]["entrypoint"])
-    with mock.patch("doctor_sun.config.job") as run:
-        runpy.run_path(script.replace(IN_IMAGE, f"{ROOT}/"), run_name="__main__")
-    _, config_class, _ = run.call_args.args
+    by_script = {name: kind for kind, names in entry_points().items() for name in names}
+    config_class = by_script[script.removeprefix(IN_IMAGE)]
     config = parse(config_class, [option.replace(IN_IMAGE, f"{ROOT}/") for option in options])
     cluster = clusters()[job["spec"]["clusterSelector"]["ray.io/cluster"]]
     group = next(g for g in cluster["workerGroupSpecs"] if g["groupName"] == "gpu-worker")

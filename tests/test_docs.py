@@ -12,7 +12,7 @@ import yaml
 
 from doctor_sun.config import load, parse
 from doctor_sun.data.curation import CurateConfig
-from doctor_sun.serving.application import ServeConfig
+from doctor_sun.serving.application import serve_config
 from scripts.configuration_reference import PAGE, entry_points, page
 
 ROOT = Path(__file__).parent.parent
@@ -92,7 +92,7 @@ def test_commands_are_taken(where: str, command: str, monkeypatch: pytest.Monkey
         assert all((ROOT / word).is_file() for word in words[1:])
     elif words[0] == "doctor-sun":
         assert words[1] == "status"
-    elif words[0] == "pytest" or words[0].endswith(".py"):
+    elif words[0].endswith(".py"):
         script = ROOT / words[0]
         assert script.is_file(), f"{where}: {command}"
         if script.parent.name in ("jobs", "tune"):
@@ -132,12 +132,7 @@ def test_serve_presets_are_configurations() -> None:
     for preset in ("config", "one-gpu", "autoscaled"):
         described = yaml.safe_load((ROOT / "serve" / f"{preset}.yaml").read_text())
         for application in described["applications"]:
-            settings = application["args"]
-            assert parse(ServeConfig, [f"--{k}={_plain(v)}" for k, v in settings.items()])
-
-
-def _plain(value: object) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6).split("\n...")[0].strip()
+            assert serve_config(application["args"]).model
 
 
 @pytest.mark.parametrize(
