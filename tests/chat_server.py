@@ -109,6 +109,7 @@ class ChatServer:
         self.answered: Counter[str] = Counter()
         self.times: list[float] = []
         self.last_answer = 0.0
+        self.silent_after: int | None = None  # so many answers, and then none: clients wait
         self.in_flight = self.most_in_flight = 0
         self.ready = threading.Event()
 
@@ -186,7 +187,8 @@ class _Connection(asyncio.Protocol):
 
     def answer(self, asked: Any, content: str, reply: Reply) -> None:
         """Write the answer, if the client is still there."""
-        if not self.pending:
+        silent = self.server.silent_after
+        if not self.pending or (silent is not None and self.server.answered.total() >= silent):
             return
         self.pending -= 1
         self.server.in_flight -= 1

@@ -23,8 +23,9 @@ def command_of(job: str, options: Mapping[str, Any]) -> list[str]:
 def kill_after(answers: int, command: Sequence[str], server: ChatServer, log: Path) -> set[str]:
     """Start a job and kill it after so many answers; the questions that were answered by then.
 
-    Comes back when nothing is asked any more: workers outlive their job by a moment.
+    The server then keeps silent until nobody waits for it: workers outlive their job by a moment.
     """
+    server.silent_after = answers
     with log.open("wb") as said:
         job = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said, start_new_session=True)
     while server.answered.total() < answers:
@@ -32,8 +33,7 @@ def kill_after(answers: int, command: Sequence[str], server: ChatServer, log: Pa
         time.sleep(0.02)
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
-    seen = -1
-    while seen != server.asked.total():
-        seen = server.asked.total()
-        time.sleep(2.0)
+    while server.in_flight:
+        time.sleep(0.1)
+    server.silent_after = None
     return set(server.answered)

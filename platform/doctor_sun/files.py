@@ -1,6 +1,8 @@
-"""Files that are complete or not there: written beside their place, then renamed."""
+"""Files on disks and in object stores; what must be complete is written beside its place, then
+renamed.
+"""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
@@ -17,6 +19,22 @@ def complete_file(path: UPath) -> Iterator[IO[bytes]]:
     with part.open("wb") as stream:
         yield stream
     part.rename(path)
+
+
+def in_object_store(location: str | UPath) -> bool:
+    """Whether a location is on no disk."""
+    return UPath(location).protocol not in ("", "file", "local")
+
+
+def append_lines(path: UPath, lines: Iterable[str]) -> None:
+    """Add lines to a text file; object stores do not append, the file is written anew there."""
+    text = "".join(f"{line}\n" for line in lines)
+    if in_object_store(path):
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        path.write_text(before + text, encoding="utf-8")
+        return
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(text)
 
 
 def write_parquet(path: UPath, table: pa.Table, row_group_size: int | None = None) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
+from upath import UPath
 
 from doctor_sun.cluster import connect
 from doctor_sun.config import JobConfig, load
@@ -19,6 +19,7 @@ from doctor_sun.data.tiny import corpus
 from doctor_sun.data.tiny.phantom import NORMAL
 from doctor_sun.errors import InputError
 from doctor_sun.evaluation import evaluate
+from doctor_sun.files import read_parquet
 from doctor_sun.serving import endpoint
 from doctor_sun.serving.application import ServeConfig
 from doctor_sun.training import bases, publish, stage
@@ -99,7 +100,7 @@ def configure(link: Link, config: PipelineConfig) -> Any:
     file = Path(config.configs) / f"{link.name}.yaml"
     if not file.is_file():
         raise InputError(f"{config.configs} has no {file.name} for the step '{link.name}'")
-    root = Path(config.output)
+    root = UPath(config.output)
     paths = {key: str(root / path) for key, path in link.inputs.items()}
     more: dict[str, object] = {"force": "true"} if config.force else {}
     if link.name == "corpus":
@@ -126,10 +127,10 @@ def run(config: PipelineConfig) -> dict[str, Any]:
 
 def serve_and_ask(config: PipelineConfig) -> None:
     """Start the endpoint on the connected cluster and ask about a held-out image."""
-    root = Path(config.output)
+    root = UPath(config.output)
     model = ServeConfig(model=str(root / "export"), dtype="float32", max_model_len=512)
     base_url = endpoint.start(model, port=config.port, host=HOST)
-    items = pq.read_table(root / "corpus" / "benchmark" / "phantom.parquet").to_pylist()
+    items = read_parquet(root / "corpus" / "benchmark" / "phantom.parquet").to_pylist()
     for language in ("en", "zh"):
         item = next(i for i in items if i["language"] == language and i["finding"] != NORMAL)
         answer = endpoint.ask(base_url, item["image"], item["question"])
@@ -144,7 +145,7 @@ def serve_and_ask(config: PipelineConfig) -> None:
 
 def summarise(config: PipelineConfig, manifests: dict[str, Any], seconds: float) -> None:
     """Say where everything is."""
-    root = Path(config.output)
+    root = UPath(config.output)
     print(f"\nthe whole chain took {seconds:.0f} s")
     for name, what in (
         ("curate/report.html", "curation report"),

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from upath import UPath
+
 from doctor_sun.errors import InputError
+from doctor_sun.local_folders import local_copy
 
 # For every process of an engine. Quiet: at INFO and WARNING vLLM repeats its settings and hundreds
 # of identical lines, and errors in a request are logged with parts of it.
@@ -85,13 +88,13 @@ def takes_images(described: Mapping[str, Any]) -> bool:
     return "vision_config" in described
 
 
-def model_path(location: str, named: str) -> Path:
-    """The absolute path of a folder that holds a model of transformers.
+def model_path(location: str, named: str) -> UPath:
+    """The absolute path, or URI, of a folder that holds a model of transformers.
 
     Raises:
         InputError: it does not; the message begins with what `named` it.
     """
-    folder = Path(location).expanduser().absolute()
+    folder = UPath(location).expanduser().absolute()
     if not (folder / "config.json").is_file():
         raise InputError(f"{named}: {location} holds no model (no config.json)")
     return folder
@@ -107,12 +110,12 @@ def engine_environment(config: EngineConfig) -> dict[str, str]:
 
 
 def check_model_folder(model: str) -> Path:
-    """The absolute path of an exported LLaVA folder.
+    """The absolute path of an exported LLaVA folder, of this node's copy of one in an object store.
 
     Raises:
         InputError: the folder is missing, incomplete, or holds another kind of model.
     """
-    folder = Path(model).expanduser().absolute()
+    folder = Path(local_copy(model)).expanduser().absolute()
     if not folder.is_dir():
         raise InputError(f"model folder {model} does not exist: export one with jobs/export.py")
     missing = [name for name in FOLDER_FILES if not (folder / name).is_file()]

@@ -17,16 +17,17 @@ from doctor_sun.asking.answers import Segment
 from doctor_sun.asking.asker import DONE, Ask
 from doctor_sun.asking.chat_client import Answer
 from doctor_sun.asking.requests import REFUSED, image_of
+from doctor_sun.local_folders import local_copy
 from doctor_sun.vllm_engine import EngineConfig, engine_arguments, engine_environment
 
 
 def engine_asker(
-    folder: Path, engine: EngineConfig, answers: UPath, batch: int, replicas: int
+    folder: UPath, engine: EngineConfig, answers: UPath, batch: int, replicas: int
 ) -> Ask:
     """Ask a model folder.
 
     Args:
-        folder: of the model, readable on every node.
+        folder: of the model, on a disk that every node has or in an object store.
         engine: how vLLM runs it.
         answers: folder of the stored answers.
         batch: requests that are sent to an engine at a time and stored together.
@@ -58,6 +59,7 @@ class Engine:
         from vllm import LLM
 
         gc.freeze()  # start-up collects garbage five times; what is imported need not be walked
+        folder = local_copy(folder)
         self.llm = LLM(folder, seed=0, **engine_arguments(engine, Path(folder)))
         self.answers = UPath(answers)
 

@@ -3,7 +3,6 @@
 import json
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
@@ -30,7 +29,7 @@ class AskedModel:
     images: bool
     """Whether it can be shown images."""
     decoding: DecodingConfig
-    folder: Path | None = None
+    folder: UPath | None = None
     """None for a model at an endpoint."""
     engine: EngineConfig = field(default_factory=EngineConfig)
     endpoint: EndpointConfig = field(default_factory=EndpointConfig)

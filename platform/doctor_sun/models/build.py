@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from doctor_sun.errors import InputError
 from doctor_sun.imports import absent
+from doctor_sun.local_folders import local_copy
 from doctor_sun.models.low_rank import LowRankConfig, add_low_rank
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class ModelConfig:
     """What a model is made from."""
 
     llm: str
-    """Language model: a Hugging Face causal-LM folder, or a hub name."""
+    """Language model: a Hugging Face causal-LM folder (on a disk or in an object store), or a hub
+    name."""
 
     vision: str | None = None
     """Vision tower: a folder with open_clip weights, or an open_clip architecture; none for a
@@ -89,13 +91,14 @@ def load_language_model(llm: str, tokenizer: "PreTrainedTokenizerBase") -> "PreT
     from doctor_sun.models.packed_attention import use_packed_attention
 
     shapes_only = torch.get_default_device().type == "meta"
+    folder = local_copy(llm)
     try:
         if shapes_only:
-            described = AutoConfig.from_pretrained(llm)
+            described = AutoConfig.from_pretrained(folder)
             model = AutoModelForCausalLM.from_config(described, dtype=torch.float32)
         else:
             model = AutoModelForCausalLM.from_pretrained(
-                llm,
+                folder,
                 dtype=torch.float32,
                 use_safetensors=True,  # a pickle runs code
             )
@@ -135,7 +138,7 @@ def build_model(config: ModelConfig) -> BuiltModel:
     model = MultimodalModel(llm, tower, projector, prepare_tokenizer(tokenizer))
     model.requires_grad_(False)
     if config.start_from is not None:
-        _take_over(model, Path(config.start_from))
+        _take_over(model, Path(local_copy(config.start_from)))
     return BuiltModel(model, tokenizer, config, tower.patches, tower.image_size)
 
 
@@ -225,7 +228,7 @@ def load_model(folder: str | Path) -> BuiltModel:
     Raises:
         InputError: the folder is none of ours, or its weights fit another architecture.
     """
-    path = Path(folder)
+    path = Path(local_copy(str(folder)))
     described = read_model_file(path)
     if described["llm"] == "llm":
         described["llm"] = str(path / "llm")

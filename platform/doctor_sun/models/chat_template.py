@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from doctor_sun.errors import InputError
+from doctor_sun.local_folders import local_copy
 from doctor_sun.records import IMAGE_PLACEHOLDER
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def load_tokenizer(llm: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(llm)
+        tokenizer = AutoTokenizer.from_pretrained(local_copy(llm))
     except (OSError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise InputError(f"language model {llm}: no tokenizer found ({first})") from None

@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from doctor_sun.errors import InputError
+from doctor_sun.local_folders import local_copy
 from doctor_sun.models.build import BuiltModel, load_model
 from doctor_sun.models.chat_template import END_OF_TEXT, LLAMA3_TEMPLATE
 from doctor_sun.models.image_transform import build_image_processor
@@ -43,7 +44,8 @@ def full_visual(built: BuiltModel) -> nn.Module:
     config = built.config
     assert config.vision is not None
     assert built.model.vision is not None
-    name = f"local-dir:{config.vision}" if Path(config.vision).is_dir() else config.vision
+    folder = local_copy(config.vision)
+    name = f"local-dir:{folder}" if Path(folder).is_dir() else config.vision
     visual = open_clip.create_model(name, config.vision_pretrained).visual
     for block in visual.transformer.resblocks:
         block.attn = LinearAttention(block.attn)

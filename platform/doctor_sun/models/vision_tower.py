@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from doctor_sun.errors import InputError
 from doctor_sun.imports import absent
+from doctor_sun.local_folders import local_copy
 
 with absent("sklearn", "wandb"):  # three seconds, for metrics and loggers that nothing here uses
     import open_clip
@@ -116,8 +117,9 @@ def load_vision_tower(name: str, pretrained: str | None = None, layer: int = -2)
     Raises:
         InputError: no such architecture or folder, or weights of another architecture.
     """
-    is_folder = Path(name).is_dir()
-    if is_folder and not (Path(name) / LOCAL_CONFIG).is_file():
+    folder = local_copy(name)
+    is_folder = Path(folder).is_dir()
+    if is_folder and not (Path(folder) / LOCAL_CONFIG).is_file():
         raise InputError(f"vision tower {name} is a folder without {LOCAL_CONFIG}")
     if not is_folder and open_clip.get_model_config(name) is None:
         raise InputError(
@@ -126,7 +128,7 @@ def load_vision_tower(name: str, pretrained: str | None = None, layer: int = -2)
     device = torch.get_default_device()
     try:
         model = open_clip.create_model(
-            f"local-dir:{name}" if is_folder else name,
+            f"local-dir:{folder}" if is_folder else name,
             pretrained,
             device=device,
             load_weights=device.type != "meta",

@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from doctor_sun.local_folders import local_copy, written_folder
+
 
 def merge_exports(experts: Sequence[str], shares: Sequence[float], folder: str) -> None:
     """Write the weighted mean of exported models (Hugging Face folders with the same tensors).
@@ -20,15 +22,16 @@ def merge_exports(experts: Sequence[str], shares: Sequence[float], folder: str) 
     from safetensors import safe_open
     from safetensors.torch import save_file
 
-    first = Path(experts[0])
-    shutil.copytree(first, folder, dirs_exist_ok=True)
-    for file in sorted(first.glob("*.safetensors")):
-        opened = [safe_open(Path(expert) / file.name, "pt") for expert in experts]
-        merged = {}
-        for name in opened[0].keys():  # noqa: SIM118  # not a mapping
-            tensors = [one.get_tensor(name) for one in opened]
-            total = sum(
-                share * tensor.float() for share, tensor in zip(shares, tensors, strict=True)
-            )
-            merged[name] = total.to(tensors[0].dtype).contiguous()
-        save_file(merged, Path(folder) / file.name, {"format": "pt"})
+    first, *others = (Path(local_copy(expert)) for expert in experts)
+    with written_folder(folder) as written:
+        shutil.copytree(first, written, dirs_exist_ok=True)
+        for file in sorted(first.glob("*.safetensors")):
+            opened = [safe_open(place / file.name, "pt") for place in (first, *others)]
+            merged = {}
+            for name in opened[0].keys():  # noqa: SIM118  # not a mapping
+                tensors = [one.get_tensor(name) for one in opened]
+                total = sum(
+                    share * tensor.float() for share, tensor in zip(shares, tensors, strict=True)
+                )
+                merged[name] = total.to(tensors[0].dtype).contiguous()
+            save_file(merged, written / file.name, {"format": "pt"})

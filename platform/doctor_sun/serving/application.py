@@ -192,7 +192,10 @@ def _engine(config: ServeConfig, folder: Path) -> "LLMConfig":
         | {"enable_log_requests": False, "disable_log_stats": not config.engine_metrics},
         deployment_config={"ray_actor_options": {"num_cpus": 0}},  # the bundle has the cores
         runtime_env={"env_vars": environment},
-        callback_config=CallbackConfig(callback_class=f"{here}.folder_callback.FolderCallback"),
+        callback_config=CallbackConfig(
+            callback_class=f"{here}.folder_callback.FolderCallback",
+            callback_kwargs={"model": config.model},
+        ),
         log_engine_metrics=config.engine_metrics,
         **hardware,
     )

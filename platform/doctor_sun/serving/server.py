@@ -26,6 +26,7 @@ from ray.serve.context import _get_global_client
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
+from doctor_sun.local_folders import local_copy
 from doctor_sun.serving.app import Ask, Endpoint
 from doctor_sun.serving.audit import Audit
 from doctor_sun.serving.guard.attachments import Attachments
@@ -157,7 +158,7 @@ async def _ask_other(
 
 def limits_of(settings: "ServeConfig") -> RequestLimits:
     """What a model's folder says of the requests that it can take."""
-    folder = Path(settings.model).expanduser()
+    folder = Path(local_copy(settings.model)).expanduser()
     described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     longest = described["text_config"].get("max_position_embeddings", settings.max_model_len)

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from upath import UPath
 
 from doctor_sun.cluster import connect
 from doctor_sun.config import JobConfig
+from doctor_sun.local_folders import local_copy, written_folder
 from doctor_sun.runs import Step
 from doctor_sun.training.contrastive import ContrastiveConfig
 from doctor_sun.training.pretrain import LanguageModelConfig
@@ -43,19 +45,20 @@ def _progress(line: str) -> None:
     print(f"[bases] {line}", flush=True)
 
 
-def build_tokenizer(texts: list[str], vocabulary: int, folder: Path) -> None:
+def build_tokenizer(texts: list[str], vocabulary: int, folder: UPath) -> None:
     """Train the tokenizer and save it."""
     from doctor_sun.models.tokenizer import train_tokenizer
 
-    train_tokenizer(texts, vocabulary).save_pretrained(folder)
+    with written_folder(folder) as written:
+        train_tokenizer(texts, vocabulary).save_pretrained(written)
 
 
 def build_language_model(
     texts: list[str],
-    tokenizer_folder: Path,
+    tokenizer_folder: UPath,
     config: LanguageModelConfig,
     seed: int,
-    folder: Path,
+    folder: UPath,
     progress: Callable[[str], None] = _progress,
 ) -> float:
     """Pre-train the Llama, save it with its tokenizer, return its final loss."""
@@ -65,20 +68,21 @@ def build_language_model(
     from doctor_sun.training.pretrain import pretrain_language_model
 
     torch.set_num_threads(1)
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    tokenizer = AutoTokenizer.from_pretrained(local_copy(str(tokenizer_folder)))
     model, loss = pretrain_language_model(texts, tokenizer, config, seed, progress)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with written_folder(folder) as written:
+        model.save_pretrained(written)
+        tokenizer.save_pretrained(written)
     return loss
 
 
 def build_clip(
     encoded: list[bytes],
     captions: list[str],
-    tokenizer_folder: Path,
+    tokenizer_folder: UPath,
     config: ContrastiveConfig,
     seed: int,
-    folder: Path,
+    folder: UPath,
     progress: Callable[[str], None] = _progress,
 ) -> float:
     """Train the CLIP, save it as a folder open_clip reads, return its final loss."""
@@ -97,12 +101,13 @@ def build_clip(
     settings = json.loads(Path(config.architecture).read_text(encoding="utf-8"))
     processor = build_image_processor(settings["vision_cfg"]["image_size"], square_padding=True)
     pixels = to_uint8(processor, [decode_image(image) for image in encoded])
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    tokenizer = AutoTokenizer.from_pretrained(local_copy(str(tokenizer_folder)))
     model, loss = train_contrastive(pixels, captions, tokenizer, processor, config, seed, progress)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(model.state_dict(), folder / LOCAL_WEIGHTS)
     described = {"model_cfg": settings, "preprocess_cfg": open_clip.get_model_preprocess_cfg(model)}
-    (folder / LOCAL_CONFIG).write_text(json.dumps(described, indent=2), encoding="utf-8")
+    with written_folder(folder) as written:
+        written.mkdir(parents=True, exist_ok=True)
+        save_file(model.state_dict(), written / LOCAL_WEIGHTS)
+        (written / LOCAL_CONFIG).write_text(json.dumps(described, indent=2), encoding="utf-8")
     return loss
 
 
@@ -111,7 +116,7 @@ def run(config: BasesConfig) -> dict[str, Any]:
     step = Step(config, "bases", {"corpus": config.corpus})
     if step.reused:
         return step.manifest
-    folder = Path(str(step.folder)).absolute()
+    folder = step.folder.absolute()
     config.contrastive.architecture = str(Path(config.contrastive.architecture).absolute())
     with connect(config.address):
         texts = ray.data.read_parquet(f"{config.corpus}/pretraining").to_pandas()["text"].tolist()

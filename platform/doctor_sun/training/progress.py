@@ -6,6 +6,7 @@ steps since the last checkpoint appear again; readers keep the last word on each
 
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,8 @@ from ray.train import Checkpoint, UserCallback
 from upath import UPath
 
 from doctor_sun.errors import FULL, InputError, find_input_error
+from doctor_sun.files import append_lines, in_object_store
+from doctor_sun.local_folders import put_files
 from doctor_sun.step_log import StepLog
 from doctor_sun.training.cost import Linear
 from doctor_sun.training.trackers import Tracker, TrackingConfig, trackers
@@ -64,6 +67,7 @@ class Progress(UserCallback):
         self.tracking = tracking
         self.settings = settings
         self.events: Any = None
+        self.events_folder: tempfile.TemporaryDirectory[str] | None = None
         self.trackers: list[Tracker] | None = None  # opened in the controller, not in the driver
         self.log = log
         self.last_step = 0
@@ -101,8 +105,7 @@ class Progress(UserCallback):
         print(f"[{self.name}] {said}", flush=True)
         try:
             self.log.write(said)
-            with (UPath(self.folder) / METRICS).open("a", encoding="utf-8") as stream:
-                stream.writelines(json.dumps(step) + "\n" for step in steps)
+            append_lines(UPath(self.folder) / METRICS, map(json.dumps, steps))
             self._to_tensorboard(steps)
             self._to_trackers(steps)
         except OSError as error:
@@ -130,16 +133,21 @@ class Progress(UserCallback):
 
     def _to_tensorboard(self, steps: list[dict[str, Any]]) -> None:
         """Add steps to the stage's event files (`tensorboard --logdir RUN`)."""
-        first = steps[0]["step"]
+        first, place = steps[0]["step"], UPath(self.folder) / TENSORBOARD
+        if in_object_store(place) and self.events_folder is None:
+            self.events_folder = tempfile.TemporaryDirectory()  # event files are appended to
         if self.events is None or first <= self.last_step:
             # Torch's writer would import torch. A new file makes readers drop what it repeats.
             from tensorboardX import SummaryWriter
 
-            self.events = SummaryWriter(str(Path(self.folder) / TENSORBOARD), purge_step=first)
+            folder = self.events_folder.name if self.events_folder else str(place)
+            self.events = SummaryWriter(folder, purge_step=first)
         for step in steps:
             for name, value in shown_values(step).items():
                 self.events.add_scalar(name, value, step["step"])
         self.events.flush()
+        if self.events_folder:
+            put_files(Path(self.events_folder.name), place)
         self.last_step = steps[-1]["step"]
 
     def _to_trackers(self, steps: list[dict[str, Any]]) -> None:

@@ -1,14 +1,15 @@
 """Export a trained stage: LoRA merged, one Hugging Face LLaVA folder."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import ray
+from upath import UPath
 
 from doctor_sun.cluster import connect
 from doctor_sun.config import JobConfig
 from doctor_sun.errors import InputError
+from doctor_sun.local_folders import written_folder
 from doctor_sun.models.build import MODEL_FILE
 from doctor_sun.runs import Step
 
@@ -24,13 +25,13 @@ class ExportConfig(JobConfig):
     """Precision of the written weights."""
 
 
-def model_folder(checkpoint: str) -> Path:
+def model_folder(checkpoint: str) -> UPath:
     """The model folder of a stage's output.
 
     Raises:
         InputError: there is none.
     """
-    for folder in (Path(checkpoint), Path(checkpoint) / "model"):
+    for folder in (UPath(checkpoint), UPath(checkpoint) / "model"):
         if (folder / MODEL_FILE).is_file():
             return folder.absolute()
     raise InputError(
@@ -44,8 +45,9 @@ def export(checkpoint: str, folder: str, dtype: str) -> list[str]:
 
     from doctor_sun.models.export import export_folder
 
-    export_folder(checkpoint, Path(folder), getattr(torch, dtype))
-    return sorted(file.name for file in Path(folder).iterdir() if file.is_file())
+    with written_folder(folder) as written:
+        export_folder(checkpoint, written, getattr(torch, dtype))
+        return sorted(file.name for file in written.iterdir() if file.is_file())
 
 
 def run(config: ExportConfig) -> dict[str, Any]:

@@ -9,14 +9,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import ray
+from upath import UPath
 
 from doctor_sun.cluster import connect, own_interrupts
 from doctor_sun.config import JobConfig
 from doctor_sun.errors import InputError, find_input_error
+from doctor_sun.local_folders import written_folder
 from doctor_sun.models.build import ModelConfig
 from doctor_sun.runs import Step
 from doctor_sun.step_log import StepLog
@@ -29,7 +30,7 @@ from doctor_sun.training.trackers import TrackingConfig
 from doctor_sun.training.validation import SAMPLES, VALIDATION_LOSS, ValidationConfig
 
 if TYPE_CHECKING:
-    from ray.train import UserCallback
+    from ray.train import Checkpoint, UserCallback
 
     from doctor_sun.training.cost import Shapes
     from doctor_sun.training.prepare import PreparedRows
@@ -177,7 +178,7 @@ class StageConfig(JobConfig):
 
     def data_folder(self) -> str:
         """Where the Parquet files are: a curated run keeps them under `data/`."""
-        inner = Path(self.data) / "data"
+        inner = UPath(self.data) / "data"
         return str(inner) if inner.is_dir() else self.data
 
     def located_model(self) -> ModelConfig:
@@ -185,7 +186,7 @@ class StageConfig(JobConfig):
         paths = ("llm", "vision", "start_from")
         named = {key: getattr(self.model, key) for key in paths}
         found: dict[str, Any] = {
-            key: str(Path(path).absolute())
+            key: str(UPath(path).absolute())
             for key, path in named.items()
             if path and _is_path(path)
         }
@@ -208,22 +209,24 @@ class StageConfig(JobConfig):
 
 def _is_path(name: str) -> bool:
     """Whether a model's name means a folder: it exists, or it is too deep for a hub name."""
-    return Path(name).exists() or name.startswith((".", "/")) or name.count("/") > 1
+    return UPath(name).exists() or name.startswith((".", "/")) or name.count("/") > 1
 
 
-def save_trained(config: StageConfig, checkpoint: str, folder: str) -> None:
+def save_trained(config: StageConfig, kept: "Checkpoint", folder: str) -> None:
     """Consolidate the sharded checkpoint and write the stage's model folder."""
     from doctor_sun.models.build import build_model, save_model
     from doctor_sun.training.checkpoint import consolidate
 
     built = build_model(config.model)
-    trained = consolidate(checkpoint, config.engine.zero_stage)
+    with kept.as_directory() as sharded:
+        trained = consolidate(sharded, config.engine.zero_stage)
     own = built.model.state_dict()
     unknown = [name for name in trained if name not in own]
     if unknown:
         raise RuntimeError(f"the checkpoint's tensor '{unknown[0]}' is not in the model")
     built.model.load_state_dict(trained, strict=False)
-    save_model(built, Path(folder), llm_trained="llm" in config.learning_rate)
+    with written_folder(folder) as written:
+        save_model(built, written, llm_trained="llm" in config.learning_rate)
 
 
 class Stopped(RuntimeError):
@@ -341,11 +344,11 @@ def fit(
     return result
 
 
-def chosen(result: Any, keep: str) -> str:
-    """The path of the checkpoint that becomes the model."""
+def chosen(result: Any, keep: str) -> "Checkpoint":
+    """The checkpoint that becomes the model."""
     if keep == "last":
-        return result.checkpoint.path
-    return min(result.best_checkpoints, key=lambda pair: pair[1][VALIDATION_LOSS])[0].path
+        return result.checkpoint
+    return min(result.best_checkpoints, key=lambda pair: pair[1][VALIDATION_LOSS])[0]
 
 
 def run(config: StageConfig, callbacks: Sequence["UserCallback"] = ()) -> dict[str, Any]:

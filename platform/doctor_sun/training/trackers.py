@@ -14,6 +14,7 @@ from ray.util.metrics import Gauge
 from upath import UPath
 
 from doctor_sun.errors import InputError
+from doctor_sun.files import in_object_store
 from doctor_sun.records import sha256
 
 EXPERIMENT = "doctor-sun"
@@ -126,7 +127,7 @@ class WeightsAndBiases:
             id=sha256(folder)[:16],
             resume="allow",
             config=dict(settings),
-            dir=folder,
+            dir=None if in_object_store(folder) else folder,
             settings=wandb.Settings(console="off", silent=True, disable_code=True),
         )
 
