@@ -62,8 +62,8 @@ class Live:
 
 
 @contextmanager
-def live_endpoint(folder: Path, port: int) -> Iterator[Live]:
-    """Start it, stop it."""
+def live_endpoint(folder: Path, port: int, **changes: Any) -> Iterator[Live]:
+    """Start it, with other settings where they are given; stop it."""
     keys = folder / "keys.yaml"
     keys.write_text(
         f"ward: {{key: {KEY}, requests_per_minute: null, tokens_per_minute: null}}\n"
@@ -80,7 +80,7 @@ def live_endpoint(folder: Path, port: int) -> Iterator[Live]:
             "max_num_seqs": 16,
             "images_per_prompt": 2,
             "engine_metrics": True,
-            "variants": {"doctor-sun-b": {"model": main}},
+            "variants": {"doctor-sun-b": {}},
             "api_keys": {"keys_file": str(keys)},
             "body": {"body_seconds": 4},
             "audit": {"folder": str(folder / "audit")},
@@ -88,6 +88,7 @@ def live_endpoint(folder: Path, port: int) -> Iterator[Live]:
                 "system_prompt": PROMPT,
                 "rules": [{"name": "dose", "pattern": r"\bdose\b|剂量", "answer": RULE}],
             },
+            **changes,
         }
     )
     url = endpoint.start(config, port=port)

@@ -1,8 +1,12 @@
-"""A node is lost while a stage trains: it goes on with fewer workers, and leaves out no step."""
+"""A node is lost while a stage trains: it goes on with fewer workers, and leaves out no step.
+
+And workers take the nodes only that have the labels which a stage wants.
+"""
 
 from pathlib import Path
 
 import pytest
+from ray._private.state import actors
 
 from doctor_sun.training.progress import read_metrics
 from doctor_sun.training.stage import run
@@ -12,18 +16,35 @@ from tests.test_training_stage import instruct
 from tests.tiny_models import build_clip, build_llm
 
 STEPS = 12
+LABELS = {"pool": "training"}
 
 
 def train_and_lose_a_node(folder: Path) -> None:
     """Train on two nodes that say they have a GPU, and lose one; a third reads the rows."""
     metrics = folder / "lost" / "metrics.jsonl"
-    with cluster_of(*2 * [{"num_cpus": 1, "num_gpus": 1}], head_cpus=2) as (cluster, nodes):
+    node = {"num_cpus": 1, "num_gpus": 1, "labels": LABELS}
+    with cluster_of(node, node, head_cpus=3) as (cluster, nodes):
         when(
             lambda: metrics.exists() and len(metrics.read_text().splitlines()) >= 4,
             lambda: cluster.remove_node(nodes[0], allow_graceful=False),
         )
         short = {"samples": 16 * STEPS, "checkpoint_every": 3}
         run(instruct(folder, "lost", gpus_per_worker=1, workers_min=1, **short))
+        seen: list[str] = []
+
+        def look() -> bool:
+            seen.extend(training_nodes())
+            return bool(seen)
+
+        when(look, lambda: None)
+        run(instruct(folder, "labelled", workers=1, node_labels=LABELS, samples=32))
+        assert seen == [nodes[1].node_id]
+
+
+def training_nodes() -> list[str]:
+    """Where the training workers are that run now."""
+    alive = actors(actor_state_name="ALIVE").values()
+    return [one["Address"]["NodeID"] for one in alive if "RayTrainWorker" in one["ActorClassName"]]
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """The head's store of the cluster's state is killed and started again while an endpoint serves.
 
-With Redis behind it (Ray's fault tolerance of the GCS) no request fails, and what dies afterwards
-still comes back.
+With Redis behind it (Ray's fault tolerance of the GCS) no request fails. A node that is lost
+afterwards takes only its own model with it, which comes back on the next node with its labels.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from openai import AsyncOpenAI
@@ -19,7 +20,7 @@ from tests.clusters import cluster_of, run_apart
 from tests.live_endpoint import KEY, live_endpoint
 from tests.processes import descendants
 from tests.redis_server import redis_server
-from tests.test_endpoint_failures import engine_of, outcome
+from tests.test_endpoint_failures import outcome
 
 DOWN_SECONDS = 5
 RECOVERY_SECONDS = 240
@@ -32,13 +33,23 @@ def serve_and_lose_the_head(folder: Path) -> None:
     port = int(os.environ["ENDPOINT_PORT"])
     with tempfile.TemporaryDirectory(dir="/tmp") as short:  # paths of sockets must stay short
         os.environ |= serve_environment(short)  # before Ray's processes start
-        with cluster_of({"num_cpus": 4}) as (cluster, _), live_endpoint(folder, port) as live:
-            seen = asyncio.run(_ask_and_lose(cluster.head_node, live.url))
+        nodes = ({"num_cpus": 2, "labels": {"pool": name}} for name in ("first", "second"))
+        placed = {
+            "node_labels": {"pool": "first"},
+            "variants": {"doctor-sun-b": {"node_labels": {"pool": "second"}}},
+        }
+        with (
+            cluster_of(*nodes) as (cluster, (_, second)),
+            live_endpoint(folder, port, **placed) as live,
+        ):
+            seen = asyncio.run(_ask_and_lose(cluster, second, live.url))
     (folder / "seen.json").write_text(json.dumps(seen))
 
 
-async def _ask_and_lose(head: object, url: str) -> dict[str, dict[str, int]]:
-    phases = {name: Counter[str]() for name in ("before", "down", "after", "engine killed")}
+async def _ask_and_lose(cluster: Any, second: Any, url: str) -> dict[str, dict[str, int]]:
+    """What became of the first model's requests, by what happened meanwhile."""
+    head = cluster.head_node
+    phases = {name: Counter[str]() for name in ("before", "down", "after", "node lost")}
     phase, stop = "before", asyncio.Event()
     async with AsyncOpenAI(base_url=url, api_key=KEY, max_retries=0, timeout=60) as client:
 
@@ -57,11 +68,14 @@ async def _ask_and_lose(head: object, url: str) -> dict[str, dict[str, int]]:
         await asyncio.to_thread(head.start_gcs_server)
         phase = "after"
         await asyncio.sleep(5)
-        phase = "engine killed"
-        engine_of("ServeReplica:doctor-sun:Server:doctor-sun-b").kill()
-        died = time.monotonic()
+        phase = "node lost"
+        assert await outcome(client, "doctor-sun-b") == "answered"
+        cluster.remove_node(second, allow_graceful=False)
+        assert await outcome(client, "doctor-sun-b") != "answered"
+        cluster.add_node(num_cpus=2, labels={"pool": "second"})
+        lost = time.monotonic()
         while await outcome(client, "doctor-sun-b") != "answered":
-            assert time.monotonic() - died < RECOVERY_SECONDS
+            assert time.monotonic() - lost < RECOVERY_SECONDS
             await asyncio.sleep(1)
         stop.set()
         await asyncio.gather(*asking)

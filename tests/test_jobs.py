@@ -1,5 +1,6 @@
 """Jobs as a user runs them: from a shell, wrong input, submitted to a running cluster."""
 
+import json
 import os
 import platform
 import re
@@ -10,8 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -33,15 +35,16 @@ data: {folder}/data
 model: {{llm: {folder}/llm, vision: {folder}/clip}}
 learning_rate: {{projector: 1.0e-2}}
 mixture: [{{share: 1, domain: medical}}]
-samples: 64
+samples: 320
 global_batch: 16
 micro_batch: 8
 max_length: 128
 report_every: 1
+checkpoint_every: 4
 """
 
 
-def shell(*command: str, timeout: float = 400) -> subprocess.CompletedProcess[str]:
+def shell(*command: str, timeout: float = 400) -> CompletedProcess[str]:
     """A command run at the repository's root, as after activating the environment."""
     return subprocess.run(
         command,
@@ -146,24 +149,42 @@ def head() -> Iterator[str]:
             process.wait(timeout=60)
 
 
-def submit(address: str, *entrypoint: str) -> subprocess.CompletedProcess[str]:
+def submit(address: str, *command: str, options: Sequence[str] = ()) -> CompletedProcess[str]:
     """`ray job submit` with this working directory."""
-    options = ["--address", address, "--working-dir", "."]
-    return shell(str(BIN / "ray"), "job", "submit", *options, "--", *entrypoint)
+    where = ["--address", address, "--working-dir", "."]
+    return shell(str(BIN / "ray"), "job", "submit", *where, *options, "--", *command)
 
 
 @pytest.mark.slow
-def test_a_submitted_job_streams_its_progress_and_its_exit_code(folder: Path, head: str) -> None:
-    given = ["--config", str(folder / "align.yaml"), "--output", str(folder / "submitted")]
-    done = submit(head, "python", "jobs/align.py", *given)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert re.search(r"\[align\] step 4/4  loss \d", done.stdout)
-    assert (folder / "submitted" / "manifest.json").is_file()
+def test_a_stopped_job_is_gone_on_with_and_streams_its_progress_and_its_exit_code(
+    folder: Path, head: str
+) -> None:
+    output = folder / "submitted"
+    align = ("python", "jobs/align.py", "--config", str(folder / "align.yaml"))
+    align += ("--output", str(output))
+    begun = submit(head, *align, options=("--submission-id", "to-stop", "--no-wait"))
+    assert begun.returncode == 0, begun.stderr[-2000:]
+    deadline = time.time() + 300
+    while not list((output / "train").glob("checkpoint*")):
+        assert time.time() < deadline
+        time.sleep(0.2)
+    stopped = shell(str(BIN / "ray"), "job", "stop", "to-stop", "--address", head)
+    assert stopped.returncode == 0, stopped.stderr[-2000:]
+    assert not (output / "manifest.json").exists()
 
-    again = submit(head, "python", "jobs/align.py", *given)
+    done = submit(head, *align)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert f"resuming in {output}" in done.stdout
+    assert re.search(r"\[align\] step 20/20  loss \d", done.stdout)
+    assert (output / "manifest.json").is_file()
+    steps = [json.loads(line)["step"] for line in (output / "metrics.jsonl").open()]
+    assert set(steps) == set(range(1, 21))
+    assert steps.count(1) == 1  # from a checkpoint, not from nothing
+
+    again = submit(head, *align)
     assert again.returncode == 0
     assert "reused" in again.stdout
 
-    wrong = submit(head, "python", "jobs/align.py", *given, "--data", str(folder / "nowhere"))
+    wrong = submit(head, *align, "--data", str(folder / "nowhere"))
     assert wrong.returncode != 0
     assert "nowhere" in wrong.stdout + wrong.stderr

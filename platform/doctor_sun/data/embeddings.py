@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from doctor_sun.data.packaged_encoder import encoder_folder
 from doctor_sun.data.rows import chunked, tables
+from doctor_sun.local_folders import local_copy
 
 TEXTS_PER_CALL = 64  # of about equal length, a few small batches
 
@@ -52,6 +53,7 @@ class Encoder:
         torch.set_num_threads(1)
         self.config = config
         self.device = "cuda" if config.gpus and torch.cuda.is_available() else "cpu"
+        folder = local_copy(folder)
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         options = {"dtype": torch.float32, "add_pooling_layer": False}
         options |= {"use_safetensors": True}  # a pickle runs code

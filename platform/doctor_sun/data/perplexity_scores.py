@@ -13,6 +13,7 @@ from upath import UPath
 from doctor_sun.data import ngram
 from doctor_sun.data.corpus_model import groups, halves
 from doctor_sun.files import read_parquet, write_parquet
+from doctor_sun.local_folders import local_copy
 from doctor_sun.records import IMAGE_PLACEHOLDER, sha256
 
 SETTINGS = b"doctor_sun.settings"  # key of what a file's scores depend on, in its metadata
@@ -44,6 +45,7 @@ class LanguageModelScorer:
 
         torch.set_num_threads(1)
         self.shortest, self.max_tokens, self.batch_size = shortest, max_tokens, batch_size
+        folder = local_copy(folder)
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.model = AutoModelForCausalLM.from_pretrained(
             folder,

@@ -126,12 +126,13 @@ def load_vision_tower(name: str, pretrained: str | None = None, layer: int = -2)
             f"vision tower '{name}' is neither a folder nor an architecture of open_clip"
         )
     device = torch.get_default_device()
+    shapes_only = device.type == "meta"
     try:
         model = open_clip.create_model(
             f"local-dir:{folder}" if is_folder else name,
-            pretrained,
+            None if shapes_only else pretrained,  # a tag is downloaded whatever load_weights says
             device=device,
-            load_weights=device.type != "meta",
+            load_weights=not shapes_only,
         )
     except RuntimeError as error:
         first = str(error).splitlines()[0]

@@ -45,7 +45,7 @@ class ServeConfig(EngineConfig):
     """What is served, to whom, and how far it scales; the defaults suit a small model on CPU."""
 
     model: str
-    """Exported Hugging Face LLaVA folder, readable on every node that may hold a replica."""
+    """Exported Hugging Face LLaVA folder, on a disk that every node has or in an object store."""
 
     name: str = "doctor-sun"
     """The model's name in requests."""
@@ -79,6 +79,10 @@ class ServeConfig(EngineConfig):
     drain_seconds: float = 120
     """What requests that are under way get to end, when a replica is to stop."""
 
+    node_labels: dict[str, str] = field(default_factory=dict)
+    """Labels of the nodes that engines may take (`ray.io/accelerator-type: H100`, or those of `ray
+    start --labels`); none takes any node."""
+
     engine_metrics: bool = False
     """Offer vLLM's own metrics (its queue, its cache) to Prometheus too; costs a little a step."""
 
@@ -109,6 +113,7 @@ ENGINE_KEYS = (
     *(one.name for one in fields(EngineConfig)),
     *("model", "min_replicas", "max_replicas", "target_ongoing_requests"),
     *("upscale_delay_seconds", "downscale_delay_seconds", "max_ongoing_requests", "drain_seconds"),
+    "node_labels",
 )
 """What a variant takes from the main model where it says nothing."""
 
@@ -203,7 +208,9 @@ def _engine(config: ServeConfig, folder: Path) -> "LLMConfig":
 
 def _options(config: ServeConfig) -> dict[str, Any]:
     """How Serve runs the replicas of a model."""
+    placed = {"placement_group_bundle_label_selector": [config.node_labels]}
     return {
+        **(placed if config.node_labels else {}),
         "autoscaling_config": {
             "min_replicas": config.min_replicas,
             "max_replicas": config.max_replicas,

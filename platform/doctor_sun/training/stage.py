@@ -98,6 +98,10 @@ class StageConfig(JobConfig):
     gpus_per_worker: float = 0.0
     """GPUs of each worker."""
 
+    node_labels: dict[str, str] = field(default_factory=dict)
+    """Labels of the nodes that the workers may take (`ray.io/accelerator-type: H100`, or those of
+    `ray start --labels`); none takes any node."""
+
     checkpoint_every: int = 200
     """Optimizer steps between checkpoints."""
 
@@ -131,7 +135,7 @@ class StageConfig(JobConfig):
 
     not_in_result = (
         *("estimate", "accelerator", "tracking"),
-        *("workers", "workers_min", "cpus_per_worker", "gpus_per_worker"),
+        *("workers", "workers_min", "cpus_per_worker", "gpus_per_worker", "node_labels"),
         *("report_every", "max_failures"),
     )
 
@@ -299,6 +303,7 @@ def fit(
             else config.workers,
             use_gpu=config.gpus_per_worker > 0,
             resources_per_worker=resources,
+            label_selector=config.node_labels or None,
         ),
         run_config=RunConfig(
             name="train",

@@ -10,7 +10,7 @@ class LocalModelConfig:
     """A language model folder (Hugging Face, with a chat template) and how vLLM runs it."""
 
     folder: str | None = None
-    """The folder, readable on every node; none asks the endpoint."""
+    """The folder, on a disk that every node has or in an object store; none asks the endpoint."""
 
     engine: EngineConfig = field(default_factory=lambda: EngineConfig(max_model_len=8192))
     """How vLLM runs it."""
