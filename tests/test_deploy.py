@@ -191,8 +191,18 @@ def test_pods_have_no_rights(template: Object, added: list[Object]) -> None:
 def test_the_namespace_refuses_more_rights_and_has_every_object() -> None:
     [namespace] = objects("Namespace")
     assert namespace["metadata"]["labels"] == {"pod-security.kubernetes.io/enforce": "restricted"}
-    others = [one for one in objects() if one != namespace]
+    others = [one for one in objects() if one["kind"] not in ("Namespace", "PriorityClass")]
     assert {o["metadata"]["namespace"] for o in others} == {namespace["metadata"]["name"]}
+
+
+def test_the_endpoint_goes_before_batch_work() -> None:
+    values = {one["metadata"]["name"]: one["value"] for one in objects("PriorityClass")}
+    named = {
+        name: {group["template"]["spec"].get("priorityClassName") for group in own}
+        for name, own in ((name, one["workerGroupSpecs"]) for name, one in clusters().items())
+    }
+    assert named == {"doctor-sun": {"doctor-sun-batch"}, "endpoint": {"doctor-sun-serving"}}
+    assert values["doctor-sun-serving"] > 0 > values["doctor-sun-batch"]
 
 
 @pytest.mark.parametrize("name", clusters())
@@ -220,7 +230,8 @@ def test_a_cluster_wants_a_token_and_keeps_its_state_elsewhere(name: str) -> Non
     assert cluster["authOptions"] == {"mode": "token"}
     assert cluster["gcsFaultToleranceOptions"]["redisPassword"]["valueFrom"]["secretKeyRef"]
     text = " ".join(file.read_text() for file in MANIFESTS)
-    assert not re.search(r"stringData|kind: Secret|RAY_AUTH_TOKEN\b(?!=\$)|value: ", text)
+    secret = r"stringData|kind: Secret|RAY_AUTH_TOKEN\b(?!=\$)|value: (?!-?\d+\s)"
+    assert not re.search(secret, text)
 
 
 # --- Who reaches what
@@ -269,7 +280,7 @@ def test_only_those_reach_a_port_who_must() -> None:
 
 def test_kubernetes_opens_no_port() -> None:
     assert {one["kind"] for one in objects()} == {
-        *("Namespace", "PersistentVolumeClaim", "NetworkPolicy"),
+        *("Namespace", "PersistentVolumeClaim", "NetworkPolicy", "PriorityClass"),
         *("RayCluster", "RayJob", "RayService"),
     }  # no Service, no Ingress
     for cluster in clusters().values():
