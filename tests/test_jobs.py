@@ -35,12 +35,12 @@ data: {folder}/data
 model: {{llm: {folder}/llm, vision: {folder}/clip}}
 learning_rate: {{projector: 1.0e-2}}
 mixture: [{{share: 1, domain: medical}}]
-samples: 320
+samples: 1600
 global_batch: 16
 micro_batch: 8
 max_length: 128
 report_every: 1
-checkpoint_every: 4
+checkpoint_every: 10
 """
 
 
@@ -175,10 +175,10 @@ def test_a_stopped_job_is_gone_on_with_and_streams_its_progress_and_its_exit_cod
     done = submit(head, *align)
     assert done.returncode == 0, done.stderr[-2000:]
     assert f"resuming in {output}" in done.stdout
-    assert re.search(r"\[align\] step 20/20  loss \d", done.stdout)
+    assert re.search(r"\[align\] step 100/100  loss \d", done.stdout)
     assert (output / "manifest.json").is_file()
     steps = [json.loads(line)["step"] for line in (output / "metrics.jsonl").open()]
-    assert set(steps) == set(range(1, 21))
+    assert set(steps) == set(range(1, 101))
     assert steps.count(1) == 1  # from a checkpoint, not from nothing
 
     again = submit(head, *align)

@@ -5,11 +5,12 @@ of ours and keeps its traceback.
 """
 
 import errno
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class InputError(ValueError):
@@ -48,6 +49,13 @@ def _marked(text: str) -> list[str]:
     return [line.removeprefix(mark) for line in text.splitlines() if line.startswith(mark)]
 
 
+def disk_is_full(error: BaseException) -> bool:
+    """Whether something ended for want of disk space; of what Ray, torch and Arrow pass on, only
+    the words are left.
+    """
+    return any(os.strerror(number) in str(error) for number in _FULL)
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn an `InputError`, wherever it was raised, into one line on stderr and exit status 2."""
@@ -58,8 +66,8 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(130)
     except Exception as error:
         cause = find_input_error(error)
-        if cause is None and isinstance(error, OSError) and error.errno in FULL:
-            where = f" ({error.filename})" if error.filename else ""
+        if cause is None and disk_is_full(error):
+            where = f" ({name})" if (name := getattr(error, "filename", None)) else ""
             cause = InputError(f"no space is left on the device{where}; the same command resumes")
         if cause is None:
             raise

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from doctor_sun.errors import InputError
+from doctor_sun.imports import absent
 from doctor_sun.local_folders import local_copy
 from doctor_sun.records import IMAGE_PLACEHOLDER
 
@@ -75,7 +76,8 @@ def load_tokenizer(llm: str) -> PreTrainedTokenizerBase:
     Raises:
         InputError: there is no tokenizer at that path or name.
     """
-    from transformers import AutoTokenizer
+    with absent("sklearn"):  # a second, for a search that nothing here uses
+        from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(local_copy(llm))

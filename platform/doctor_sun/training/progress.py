@@ -5,7 +5,6 @@ steps since the last checkpoint appear again; readers keep the last word on each
 """
 
 import json
-import os
 import tempfile
 from collections.abc import Mapping
 from datetime import timedelta
@@ -15,7 +14,7 @@ from typing import Any
 from ray.train import Checkpoint, UserCallback
 from upath import UPath
 
-from doctor_sun.errors import FULL, InputError, find_input_error
+from doctor_sun.errors import InputError, disk_is_full, find_input_error
 from doctor_sun.files import append_lines, in_object_store
 from doctor_sun.local_folders import put_files
 from doctor_sun.step_log import StepLog
@@ -177,11 +176,6 @@ class Progress(UserCallback):
             + (f"MFU {last['utilisation']:.0%}  " if "utilisation" in last else "")
             + f"{last['memory_gib']:.1f} GiB  {left} left"
         )
-
-
-def disk_is_full(error: BaseException) -> bool:
-    """Whether a worker ended for want of disk space; torch and Arrow only say so in words."""
-    return any(os.strerror(number) in str(error) for number in FULL)
 
 
 def shown_values(step: Mapping[str, Any]) -> dict[str, float]:
