@@ -6,9 +6,10 @@
 `--estimate` of a stage reads its real rows; this draws rows of published sizes instead, so that
 the price is known before there is any data: lengths of texts are log-normal, an image is 576 tokens
 (CLIP ViT-L/14-336). Operations are counted on the real model without weights. Utilisations are
-those of `benchmarks/gpu_training.py` on one H100, rows packed and activations computed again; what
-GPUs lose by waiting for each other is not in them. The paper's batches of 16 rows keep few GPUs
-busy: a GPU gets four rows a step at least, so that with many of them the batch is larger.
+those that `benchmarks/gpu_training.py` saw on one H100, rows packed and activations computed again:
+`align` with an 8B, `instruct` with a 3B; those of the text stages are assumed. What GPUs lose by
+waiting for each other is not in them. The paper's batches of 16 rows keep few GPUs busy: a GPU gets
+four rows a step at least, so that with many of them the batch is larger.
 """
 
 import argparse
@@ -45,8 +46,7 @@ TEXTS = {  # of a row's text: median tokens, spread of the logarithm, share that
     "instruct": (350, 0.6, 0.5),
 }
 UTILISATION = {"medical": 0.3, "hybrid": 0.3, "align": 0.322, "instruct": 0.21}
-MEASURED = ("align", "instruct")  # medical and hybrid: taken to be between the two
-DRAWN = 20_480  # rows whose lengths stand for all: whole batches
+DRAWN = 30_720  # rows whose lengths stand for all: whole batches of all stages
 ROWS_A_GPU = 4  # of a step, at least
 PACK_TOKENS = 8192
 
@@ -84,8 +84,10 @@ def main() -> None:
     )
     parser.add_argument("--utilisation", nargs="*", default=[], help="STAGE=SHARE of the peak")
     arguments = parser.parse_args()
-    given = (one.split("=") for one in arguments.utilisation)
-    utilisation = UTILISATION | {stage: float(share) for stage, share in given}
+    given = dict(one.split("=") for one in arguments.utilisation)
+    if unknown := given.keys() - UTILISATION.keys():
+        parser.error(f"no stage {', '.join(unknown)}: there are {', '.join(UTILISATION)}")
+    utilisation = UTILISATION | {stage: float(share) for stage, share in given.items()}
     lines, together = [], 0.0
     with tempfile.TemporaryDirectory() as folder:
         llm = language_model(Path(folder))
@@ -110,14 +112,14 @@ def main() -> None:
             lines[-1] += [f"{utilisation[stage]:.1%}", hours, hours * arguments.price]
             for gpus in arguments.gpus:
                 batch = max(config.global_batch, ROWS_A_GPU * gpus)
-                spread = replace(config, workers=gpus, global_batch=batch)
-                found = memory_table(cost, totals(order, spread.cut, gpus), spread)
+                shared = replace(config, workers=gpus, global_batch=batch)
+                found = memory_table(cost, totals(order, shared.cut, gpus), shared)
                 lines[-1] += [hours / gpus, found[config.engine.zero_stage]["all"], batch]
     heads = ["stage", "rows", "M tokens", "of peak", "H100 hours", "price"]
     heads += [h for n in arguments.gpus for h in (f"{n} GPUs: hours", "GiB of each", "batch")]
-    print(tabulate(lines, heads, floatfmt=",.1f", intfmt=","))
-    print(f"\ntogether {together:,.0f} H100 hours, {together * arguments.price:,.0f} at ", end="")
-    print(f"{arguments.price:g} an hour; utilisation of {' and '.join(MEASURED)} was measured")
+    print(tabulate(lines, heads, floatfmt=",.2f", intfmt=","))
+    price = together * arguments.price
+    print(f"\ntogether {together:,.0f} H100 hours, {price:,.0f} at {arguments.price:g} an hour")
 
 
 if __name__ == "__main__":

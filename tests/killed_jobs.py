@@ -33,7 +33,9 @@ def kill_after(answers: int, command: Sequence[str], server: ChatServer, log: Pa
         time.sleep(0.02)
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
+    deadline = time.monotonic() + 120
     while server.in_flight:
+        assert time.monotonic() < deadline, "workers outlive their job by minutes"
         time.sleep(0.1)
     server.silent_after = None
     return set(server.answered)

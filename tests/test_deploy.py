@@ -198,10 +198,14 @@ def test_the_namespace_refuses_more_rights_and_has_every_object() -> None:
 def test_the_endpoint_goes_before_batch_work() -> None:
     values = {one["metadata"]["name"]: one["value"] for one in objects("PriorityClass")}
     named = {
-        name: {group["template"]["spec"].get("priorityClassName") for group in own}
-        for name, own in ((name, one["workerGroupSpecs"]) for name, one in clusters().items())
+        name: [group["template"]["spec"]["priorityClassName"] for group in groups(cluster)]
+        for name, cluster in clusters().items()
     }
-    assert named == {"doctor-sun": {"doctor-sun-batch"}, "endpoint": {"doctor-sun-serving"}}
+    assert named == {
+        "doctor-sun": ["doctor-sun-head", "doctor-sun-batch", "doctor-sun-batch"],
+        "endpoint": ["doctor-sun-head", "doctor-sun-serving"],
+    }
+    assert values["doctor-sun-head"] > values["doctor-sun-serving"]
     assert values["doctor-sun-serving"] > 0 > values["doctor-sun-batch"]
 
 

@@ -48,7 +48,7 @@ def training_nodes() -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_lost_node_leaves_fewer_workers_and_every_step(tmp_path: Path) -> None:
+def test_a_lost_node_leaves_every_step_and_labels_say_where_workers_run(tmp_path: Path) -> None:
     build_llm(tmp_path / "llm")
     build_clip(tmp_path / "clip")
     write_small_data(tmp_path / "data")

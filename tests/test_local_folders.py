@@ -31,8 +31,17 @@ def test_a_folder_on_a_disk_is_used_where_it_is(tmp_path: Path) -> None:
     for location in (str(tmp_path), "ViT-L-14", "org/model"):
         assert local_copy(location) == location
         assert not in_object_store(location)
-    with written_folder(tmp_path / "out") as written:
-        assert written == tmp_path / "out"
+    assert local_copy(f"file://{tmp_path}") == str(tmp_path)
+    for place in (str(tmp_path / "out"), f"file://{tmp_path}/out"):
+        with written_folder(place) as written:
+            assert written == tmp_path / "out"
+
+
+def test_a_copy_may_leave_out_weights(store: UPath) -> None:
+    (store / "clip" / "model.safetensors").write_bytes(b"large")
+    small, whole = (Path(local_copy(f"{STORE}/clip", weights=w)) for w in (False, True))
+    assert {file.name for file in small.iterdir()} == {"weights", "deep"}
+    assert {file.name for file in whole.iterdir()} == {"weights", "deep", "model.safetensors"}
 
 
 def test_a_copy_is_made_once_and_again_when_the_content_changes(store: UPath) -> None:
@@ -42,6 +51,9 @@ def test_a_copy_is_made_once_and_again_when_the_content_changes(store: UPath) ->
     (copy,) = map(Path, copies)
     found = {str(f.relative_to(copy)): f.read_bytes() for f in copy.rglob("*") if f.is_file()}
     assert found == {"weights": b"first", "deep/more": b"more"}
+    made = (copy / "weights").stat().st_ino
+    assert local_copy(f"{location}/") == str(copy)
+    assert (copy / "weights").stat().st_ino == made
     (store / "clip" / "weights").write_bytes(b"second, longer")
     newer = Path(local_copy(location))
     assert newer != copy

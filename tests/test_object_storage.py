@@ -146,7 +146,7 @@ def test_a_stage_killed_on_an_object_store_goes_on_there_and_its_model_is_export
     events = tmp_path / "events"
     bucket.fs.get(str(output / "tensorboard").removeprefix("s3://"), str(events), recursive=True)
     shown = EventAccumulator(str(events)).Reload().Scalars("loss/all")
-    assert [event.step for event in shown][-1] == STEPS
+    assert [event.step for event in shown] == list(range(1, STEPS + 1))
     weights = [
         load_model(str(place)).model.state_dict()
         for place in (output / "model", tmp_path / "on-disk" / "model")
@@ -158,4 +158,6 @@ def test_a_stage_killed_on_an_object_store_goes_on_there_and_its_model_is_export
     assert exported.parent == tmp_path / "cache"
     assert (bucket / "export" / "manifest.json").is_file()
     copies = [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
-    assert len(copies) == len({"llm", "clip", "model", "export"})  # each once, for all processes
+    names = {"llm", "clip", "model", "export"}
+    without_weights = {"llm", "clip"}  # what the tokenizer and the shapes need
+    assert len(copies) == len(names) + len(without_weights)  # each once, for all processes

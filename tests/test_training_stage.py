@@ -278,6 +278,8 @@ def test_a_stage_that_cannot_be_trained_is_refused(folder: Path) -> None:
         instruct(folder, "x", global_batch=9, micro_batch=1)
     with pytest.raises(InputError, match="must hold a row of max_length"):
         instruct(folder, "x", pack_tokens=100)
+    with pytest.raises(InputError, match="give node_labels or workers_min"):
+        instruct(folder, "x", workers_min=1, node_labels={"pool": "training"})
     with pytest.raises(InputError, match="several modules train"):
         instruct(folder, "x", workers_min=1, engine=EngineConfig(zero_stage=3))
     with pytest.raises(InputError, match=r"remove model\.vision"):

@@ -26,11 +26,16 @@ def in_object_store(location: str | UPath) -> bool:
     return UPath(location).protocol not in ("", "file", "local")
 
 
+def read_text(path: UPath) -> str:
+    """A text file as it is now; opened in an object store, it must not be replaced meanwhile."""
+    return path.fs.cat_file(path.path).decode("utf-8")
+
+
 def append_lines(path: UPath, lines: Iterable[str]) -> None:
     """Add lines to a text file; object stores do not append, the file is written anew there."""
     text = "".join(f"{line}\n" for line in lines)
     if in_object_store(path):
-        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        before = read_text(path) if path.exists() else ""
         path.write_text(before + text, encoding="utf-8")
         return
     with path.open("a", encoding="utf-8") as stream:

@@ -20,34 +20,54 @@ from doctor_sun.records import sha256
 
 CACHE = "DOCTOR_SUN_CACHE"
 """Environment variable: where a node keeps its copies of models."""
+WEIGHTS = (".safetensors", ".bin", ".pt")
+STAMPS = ("size", "ETag", "etag", "LastModified", "mtime", "created")  # as stores name them
 
 
-def local_copy(location: str) -> str:
+def local_copy(location: str, weights: bool = True) -> str:
     """The path of a folder (or file): its own, or that of this node's copy.
 
     The copy is made once, whoever asks first, and again when the store's content has changed.
 
+    Args:
+        location: a path, a URI, or a name that is neither, which is given back.
+        weights: whether files of weights are copied too.
+
     Raises:
         InputError: there is nothing at the location.
     """
-    if "://" not in location or not in_object_store(location):
+    if "://" not in location:
         return location
     place = UPath(location)
-    place.fs.invalidate_cache()
-    files = sorted(place.fs.find(place.path))
-    if not files:
+    if not in_object_store(place):
+        return place.path
+    found = {
+        name: [str(details.get(stamp)) for stamp in STAMPS]
+        for name, details in sorted(place.fs.find(place.path, detail=True).items())
+        if weights or not name.endswith(WEIGHTS)
+    }
+    if not found:
         raise InputError(f"{location} holds no files")
-    content = sha256(location, *(part for file in files for part in (file, place.fs.ukey(file))))
-    cache = Path(os.environ.get(CACHE) or Path.home() / ".cache" / "doctor_sun")
-    cache.mkdir(parents=True, exist_ok=True)
-    target = cache / content[:16]
+    root = place.path.rstrip("/")
+    names = {name: name.removeprefix(root).lstrip("/") for name in found}
+    content = sha256(*(part for name in found for part in (names[name], *found[name])))
+    target = _cache() / content[:16]
     with FileLock(target.with_suffix(".lock")):
         if not target.exists():
             part = target.with_suffix(".part")
             shutil.rmtree(part, ignore_errors=True)
-            place.fs.get(place.path, str(part), recursive=True)
-            part.rename(target)
+            try:
+                place.fs.get(list(found), [str(part / name) for name in names.values()])
+                part.rename(target)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)  # room for the next attempt
     return str(target)
+
+
+def _cache() -> Path:
+    folder = Path(os.environ.get(CACHE) or Path.home() / ".cache" / "doctor-sun" / "models")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @contextmanager
@@ -55,15 +75,10 @@ def written_folder(location: str | UPath) -> Iterator[Path]:
     """A folder on a disk to write into, whose files are at the location when the block ends."""
     place = UPath(location)
     if not in_object_store(place):
-        yield Path(str(place))
+        yield Path(place.path)
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=_cache()) as folder:
         yield Path(folder)
-        put_files(Path(folder), place)
-
-
-def put_files(folder: Path, place: UPath) -> None:
-    """Copy all files of a folder on a disk to a place in an object store."""
-    for file in sorted(folder.rglob("*")):
-        if file.is_file():
-            place.fs.put_file(str(file), (place / file.relative_to(folder).as_posix()).path)
+        files = [file for file in sorted(Path(folder).rglob("*")) if file.is_file()]
+        there = [(place / file.relative_to(folder).as_posix()).path for file in files]
+        place.fs.put([str(file) for file in files], there)

@@ -11,6 +11,8 @@ from typing import Any
 
 from upath import UPath
 
+from doctor_sun.files import read_text
+
 FOLDER = "log"
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it for the entry point of a submitted job
 
@@ -55,5 +57,5 @@ class StepLog:
 def read_log(folder: str | UPath) -> Iterator[dict[str, Any]]:
     """All lines of a step's processes, in the order in which they were said."""
     files = sorted((UPath(folder) / FOLDER).glob("*.jsonl"), key=str)
-    lines = [json.loads(line) for f in files for line in f.read_text("utf-8").splitlines()]
+    lines = [json.loads(line) for file in files for line in read_text(file).splitlines()]
     yield from sorted(lines, key=lambda line: line["time"])

@@ -115,18 +115,18 @@ def check_model_folder(model: str) -> Path:
     Raises:
         InputError: the folder is missing, incomplete, or holds another kind of model.
     """
-    folder = Path(local_copy(model)).expanduser().absolute()
-    if not folder.is_dir():
+    place = UPath(model).expanduser().absolute()
+    if not place.is_dir():
         raise InputError(f"model folder {model} does not exist: export one with jobs/export.py")
-    missing = [name for name in FOLDER_FILES if not (folder / name).is_file()]
-    if missing or not any(folder.glob("*.safetensors")):
+    missing = [name for name in FOLDER_FILES if not (place / name).is_file()]
+    if missing or not any(place.glob("*.safetensors")):
         what = missing[0] if missing else "*.safetensors"
         raise InputError(f"model folder {model} is no exported model: it has no {what}")
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((place / "config.json").read_text(encoding="utf-8"))
     except ValueError:
         raise InputError(f"model folder {model}: config.json is not valid JSON") from None
     if config.get("model_type") != "llava":
         kind = config.get("model_type", "unknown")
         raise InputError(f"model folder {model} holds a model of type '{kind}', not 'llava'")
-    return folder
+    return Path(local_copy(str(place)))

@@ -20,6 +20,7 @@ from upath import UPath
 
 from doctor_sun.asking.chat_client import Answer
 from doctor_sun.errors import InputError
+from doctor_sun.files import in_object_store
 from doctor_sun.records import sha256
 
 KEY_LENGTH = 32  # hexadecimal digits: 128 bits
@@ -46,7 +47,7 @@ class Segment:
             keys: of the batch, in order.
         """
         self.folder, self.name = folder, sha256(*keys)[:KEY_LENGTH]
-        self.local = folder.protocol in ("", "file", "local")
+        self.local = not in_object_store(folder)
         folder.mkdir(parents=True, exist_ok=True)
         files = sorted(folder.glob(f"{self.name}*.jsonl"), key=str)
         self.known = {place["key"] for file in files for place in segment_places(file)}

@@ -91,7 +91,7 @@ def load_language_model(llm: str, tokenizer: "PreTrainedTokenizerBase") -> "PreT
     from doctor_sun.models.packed_attention import use_packed_attention
 
     shapes_only = torch.get_default_device().type == "meta"
-    folder = local_copy(llm)
+    folder = local_copy(llm, weights=not shapes_only)
     try:
         if shapes_only:
             described = AutoConfig.from_pretrained(folder)

@@ -80,7 +80,7 @@ def load_tokenizer(llm: str) -> PreTrainedTokenizerBase:
         from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(local_copy(llm))
+        tokenizer = AutoTokenizer.from_pretrained(local_copy(llm, weights=False))
     except (OSError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise InputError(f"language model {llm}: no tokenizer found ({first})") from None

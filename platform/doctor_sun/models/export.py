@@ -45,8 +45,9 @@ def full_visual(built: BuiltModel) -> nn.Module:
     assert config.vision is not None
     assert built.model.vision is not None
     folder = local_copy(config.vision)
+    pretrained = config.vision_pretrained and local_copy(config.vision_pretrained)
     name = f"local-dir:{folder}" if Path(folder).is_dir() else config.vision
-    visual = open_clip.create_model(name, config.vision_pretrained).visual
+    visual = open_clip.create_model(name, pretrained).visual
     for block in visual.transformer.resblocks:
         block.attn = LinearAttention(block.attn)
     _, unexpected = visual.load_state_dict(built.model.vision.visual.state_dict(), strict=False)

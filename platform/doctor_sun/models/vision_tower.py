@@ -117,7 +117,9 @@ def load_vision_tower(name: str, pretrained: str | None = None, layer: int = -2)
     Raises:
         InputError: no such architecture or folder, or weights of another architecture.
     """
-    folder = local_copy(name)
+    device = torch.get_default_device()
+    shapes_only = device.type == "meta"
+    folder = local_copy(name, weights=not shapes_only)
     is_folder = Path(folder).is_dir()
     if is_folder and not (Path(folder) / LOCAL_CONFIG).is_file():
         raise InputError(f"vision tower {name} is a folder without {LOCAL_CONFIG}")
@@ -125,8 +127,8 @@ def load_vision_tower(name: str, pretrained: str | None = None, layer: int = -2)
         raise InputError(
             f"vision tower '{name}' is neither a folder nor an architecture of open_clip"
         )
-    device = torch.get_default_device()
-    shapes_only = device.type == "meta"
+    if pretrained is not None:
+        pretrained = local_copy(pretrained)
     try:
         model = open_clip.create_model(
             f"local-dir:{folder}" if is_folder else name,

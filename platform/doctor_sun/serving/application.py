@@ -45,7 +45,8 @@ class ServeConfig(EngineConfig):
     """What is served, to whom, and how far it scales; the defaults suit a small model on CPU."""
 
     model: str
-    """Exported Hugging Face LLaVA folder, on a disk that every node has or in an object store."""
+    """Exported Hugging Face LLaVA folder, on a disk that every node has or in an object store (not
+    for an engine that spans nodes)."""
 
     name: str = "doctor-sun"
     """The model's name in requests."""

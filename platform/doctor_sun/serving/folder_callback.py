@@ -1,16 +1,17 @@
-"""A model that is a folder needs no download, one in an object store ours (with any endpoint)."""
+"""Where a replica has its model: in its folder, or in its node's copy of an object store's."""
 
 import asyncio
 
 from ray.llm._internal.common.callbacks.base import CallbackBase
 
-from doctor_sun.local_folders import local_copy
+from doctor_sun.vllm_engine import check_model_folder
 
 
 class FolderCallback(CallbackBase):
-    """Skips the download task, which would start a worker process on each node for nothing."""
+    """In place of the download task, a process on each node, which knows only public stores."""
 
     async def on_before_node_init(self) -> None:
-        """Copy a model of an object store to this node, and tell the server that it is ready."""
-        await asyncio.to_thread(local_copy, self.kwargs["model"])
+        """Tell the engine the path on this node, and the server that the node is ready."""
+        folder = await asyncio.to_thread(check_model_folder, self.kwargs["model"])
+        self.llm_config.get_engine_config().hf_model_id = str(folder)
         self.ctx.run_init_node = False

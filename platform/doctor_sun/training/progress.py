@@ -15,8 +15,7 @@ from ray.train import Checkpoint, UserCallback
 from upath import UPath
 
 from doctor_sun.errors import InputError, disk_is_full, find_input_error
-from doctor_sun.files import append_lines, in_object_store
-from doctor_sun.local_folders import put_files
+from doctor_sun.files import append_lines, in_object_store, read_text
 from doctor_sun.step_log import StepLog
 from doctor_sun.training.cost import Linear
 from doctor_sun.training.trackers import Tracker, TrackingConfig, trackers
@@ -124,9 +123,10 @@ class Progress(UserCallback):
                 raise self._no_space()
 
     def _no_space(self) -> InputError:
+        where = "a node's disk" if in_object_store(self.folder) else f"the disk of {self.folder}"
         return InputError(
-            f"stage '{self.name}' stopped after step {self.last_step}: no space is left on the "
-            f"device below {self.folder}; the last checkpoint is kept, and the same command goes "
+            f"stage '{self.name}' stopped after step {self.last_step}: no space is left on "
+            f"{where}; the last checkpoint is kept, and the same command goes "
             "on from it"
         )
 
@@ -139,14 +139,15 @@ class Progress(UserCallback):
             # Torch's writer would import torch. A new file makes readers drop what it repeats.
             from tensorboardX import SummaryWriter
 
-            folder = self.events_folder.name if self.events_folder else str(place)
+            folder = self.events_folder.name if self.events_folder else place.path
             self.events = SummaryWriter(folder, purge_step=first)
         for step in steps:
             for name, value in shown_values(step).items():
                 self.events.add_scalar(name, value, step["step"])
         self.events.flush()
         if self.events_folder:
-            put_files(Path(self.events_folder.name), place)
+            newest = max(Path(self.events_folder.name).iterdir(), key=lambda f: f.stat().st_mtime)
+            place.fs.put_file(str(newest), (place / newest.name).path)
         self.last_step = steps[-1]["step"]
 
     def _to_trackers(self, steps: list[dict[str, Any]]) -> None:
@@ -206,5 +207,5 @@ def read_metrics(folder: str | UPath) -> list[dict[str, Any]]:
     path = UPath(folder) / METRICS
     if not path.is_file():
         return []
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in read_text(path).splitlines()]
     return list({row["step"]: row for row in sorted(rows, key=lambda r: r["step"])}.values())

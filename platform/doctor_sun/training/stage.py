@@ -149,6 +149,11 @@ class StageConfig(JobConfig):
             raise InputError(
                 f"workers_min: {RESHARDING}; use engine.zero_stage 2, or a fixed number of workers"
             )
+        if self.workers_min and self.node_labels:
+            raise InputError(
+                "workers_min counts every node's room, whatever its labels: give node_labels or "
+                "workers_min"
+            )
         if self.validation.rows:
             self.validation_cut(self.validation.rows).most_passes(self.workers)
         elif self.keep == "best":
@@ -275,6 +280,9 @@ def fit(
             f"CPUs leave {max(left, 0):g} of its CPUs to read with, 1 is needed "
             "(fewer workers, or a smaller cpus_per_worker)"
         )
+    wanted = config.node_labels.items()
+    if wanted and not any(wanted <= node["Labels"].items() for node in ray.nodes()):
+        step.say(f"waiting for a node with the labels {config.node_labels}")
     folder = str(step.folder.absolute())
     shared = ("model", "engine", "learning_rate", "cut", "warmup_share", "validation")
     timing = ("checkpoint_every", "report_every", "largest_jump", "seed")

@@ -30,7 +30,7 @@ class TrackingConfig:
 
     wandb: str | None = None
     """Weights & Biases project; the key comes from `WANDB_API_KEY`, `WANDB_MODE=offline` stays
-    here."""
+    here (not where the stage's folder is in an object store)."""
 
     def __post_init__(self) -> None:
         """Refuse a tracker that is not installed."""
