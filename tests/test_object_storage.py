@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from upath import UPath
 
@@ -49,6 +50,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[UPath]:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "for-tests")
+    S3FileSystem.clear_instance_cache()  # one of another test has that server's address
     place = UPath(BUCKET)
     place.mkdir()
     yield place
@@ -134,7 +136,6 @@ def test_a_stage_killed_on_an_object_store_goes_on_there_and_its_model_is_export
     while len(read_metrics(output)) < STEPS // 2 + 1:
         assert job.poll() is None
         time.sleep(0.2)
-        output.fs.invalidate_cache()
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
     said = said_by("instruct", *options)

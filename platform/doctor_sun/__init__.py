@@ -1,13 +1,11 @@
 """Doctor Sun on Ray: the library behind the jobs in `jobs/`, the endpoint in `serve/`.
 
 Importing it sets what Ray reads from the environment while Ray is imported, which must come first;
-a variable that is set already stays. Likewise what file systems of object stores are opened with.
+a variable that is set already stays.
 """
 
 import os
 import sys
-
-import fsspec.config
 
 RAY_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # else each report waits for a two-second poll
@@ -25,7 +23,3 @@ RAY_ENVIRONMENT = {
 }
 for _name, _value in RAY_ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
-
-# Other processes write into the same folders: a listing that is kept would not show it.
-for _name in ("s3", "s3a", "gs", "gcs", "abfs", "az"):
-    fsspec.config.conf.setdefault(_name, {}).setdefault("use_listings_cache", False)

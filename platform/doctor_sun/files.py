@@ -8,7 +8,12 @@ from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.config import conf
 from upath import UPath
+
+# Other processes write into the same folders: a listing that is kept would not show it.
+for _protocol in ("s3", "s3a", "gs", "gcs", "abfs", "az"):
+    conf.setdefault(_protocol, {}).setdefault("use_listings_cache", False)
 
 
 @contextmanager
