@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -47,7 +48,9 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[UPath]:
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    url = f"http://{host}:{port}"
+    httpx.post(f"{url}/moto-api/reset").raise_for_status()  # what another test left in this process
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "for-tests")
     S3FileSystem.clear_instance_cache()  # one of another test has that server's address
