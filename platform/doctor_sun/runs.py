@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -21,6 +22,7 @@ from upath import UPath
 
 from doctor_sun.config import JobConfig, result_keys
 from doctor_sun.errors import InputError
+from doctor_sun.files import in_object_store
 from doctor_sun.records import sha256
 from doctor_sun.step_log import StepLog
 
@@ -117,7 +119,10 @@ def _replace_values(values: Any, named: Mapping[str, str]) -> Any:
 
 
 def remove_tree(folder: UPath) -> None:
-    """Delete a folder and all below it, on any file system."""
+    """Delete a folder (or file) and all below it, on any file system."""
+    if not in_object_store(folder) and folder.is_dir():
+        shutil.rmtree(folder.path)  # fsspec's wants a working directory, which Ray may have removed
+        return
     folder.fs.rm(folder.path, recursive=True)
 
 
