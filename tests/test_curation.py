@@ -193,8 +193,13 @@ def test_the_same_rows_are_kept_whatever_the_blocks(
     )
 
 
-def test_rows_as_they_came_in_do_not_stay(curated: Path) -> None:
-    assert not (curated / "steps" / "rows").exists()
+def test_rows_as_they_came_in_do_not_stay(raw: Path, curated: Path) -> None:
+    rows = curated / "steps" / "rows"
+    assert not rows.exists()
+    rows.mkdir()  # of a run that died after its manifest
+    (rows / "000000.parquet").touch()
+    curation.run(config_for(raw, curated))
+    assert not rows.exists()
 
 
 def test_a_malformed_line_names_file_and_row(

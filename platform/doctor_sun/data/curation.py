@@ -185,10 +185,11 @@ def run(config: CurateConfig) -> dict[str, Any]:
     """Curate the raw data into `config.output`; returns the manifest (empty when stopped early)."""
     check(config)
     step = Step(config, "curate", inputs=input_paths(config))
+    ledger = Ledger(step.folder)
     if step.reused:
+        _forget_rows(ledger)
         return step.manifest
     shards = shards_of([open_source(source) for source in all_sources(config)])
-    ledger = Ledger(step.folder)
     with connect(config.address):
         for number, name in enumerate((*TAKING_IN, *config.order)):
             _do(f"{number:02d}-{name}", name, shards, config, ledger, step)
@@ -209,8 +210,14 @@ def run(config: CurateConfig) -> dict[str, Any]:
         counts=_counts(ledger),
         figures={"planted": planted, **{s.step: dict(s.figures) for s in ledger.stages}},
     )
-    remove_tree(ledger.thin)  # the rows as they came in, identifiers and all
+    _forget_rows(ledger)
     return manifest
+
+
+def _forget_rows(ledger: Ledger) -> None:
+    """Delete the rows as they came in, identifiers and all, which an earlier run may have left."""
+    if ledger.thin.exists():
+        remove_tree(ledger.thin)
 
 
 def _do(
