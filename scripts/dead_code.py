@@ -19,7 +19,7 @@ CALLED_FROM_OUTSIDE = {
     **dict.fromkeys(("CpuEngine", "FolderCallback", "on_before_node_init"), "ray.serve.llm"),
     **dict.fromkeys(("_start_engine", "middlewares", "exporter"), "Ray Serve"),
     **dict.fromkeys(("_complete", "_pictures_are_the_users", "_top_needs_logprobs"), "pydantic"),
-    "num_outputs": "botorch",
+    **dict.fromkeys(("num_outputs", "posterior"), "botorch"),
 }
 """Names, and whose code calls them."""
 

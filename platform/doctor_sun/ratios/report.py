@@ -211,7 +211,7 @@ def said(results: Results, verdict: Verdict | None, config: ReportConfig) -> lis
     elif by_hypervolume(len(results.runs)):
         reason = "by expected hypervolume improvement"
     else:
-        reason = "by expected improvement of the utility"
+        reason = "by what it would teach about the best mixture (knowledge gradient)"
     lines.append(f"Next trial, {reason}: {page.mixture_of(results, verdict.next)}.")
     return lines
 

@@ -1,148 +1,217 @@
 """The response surface: what runs at some mixtures say about all mixtures, and how surely.
 
-A Gaussian process for each objective (BoTorch's and GPyTorch's). Every run is one observation: runs
-of one mixture differ by their noise alone, which is how the noise is told from the surface. A dozen
-runs leave a wide choice of length scales and noise, and the best-fitting choice alone gives bands
-that are far too narrow; so the surface is a mixture of processes whose scales are drawn from their
-posterior, by importance sampling in three rounds (BoTorch's own sampler, NUTS, takes minutes).
+Each objective follows a mixing law: exponential in the shares, as losses were found to be (Data
+Mixing Laws, arXiv 2403.16952), so that more of a source either gains less and less or costs more
+and more; a Gaussian process takes what the law misses. Every run is one observation: runs of one
+mixture differ by their noise alone, which is how the noise is told from the surface. A dozen runs
+leave a wide choice of curvatures, scales and noise, and the best-fitting choice alone gives bands
+that are far too narrow; so the surface is a mixture over draws of them from their posterior, by
+emcee's ensemble of walkers (arXiv 1202.3665), which start where the prior's draws fit best.
 """
 
 import math
 
+import emcee
 import numpy as np
-import torch
-from botorch.models import SingleTaskGP
-from botorch.models.transforms import Normalize
-from gpytorch.kernels import RBFKernel, ScaleKernel
-from gpytorch.likelihoods import GaussianLikelihood
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.spatial.distance import cdist
+
+Array = NDArray[np.float64]
 
 DRAWS = 2000
-SAMPLED, KEPT, ROUNDS = 1024, 32, 3
-CHUNK = 32  # points at a time: the processes work out all covariances of a chunk
-LENGTH, HEIGHT, NOISE = (0.0, 0.8), (0.0, 0.8), (math.log(0.03), 1.2)
-"""Log-normal priors (mean, deviation of the log) of the length scales, in parts of the space's
-width, and of signal and noise variance, in parts of the scores' variance."""
+PRIOR_DRAWS, WALKERS, STEPS, THIN, KEPT = 4096, 64, 160, 5, 64
+WITHIN = 16  # draws whose processes' covariance is averaged
+MOVES = ((emcee.moves.DEMove(), 0.7), (emcee.moves.StretchMove(), 0.3))
+FURTHEST = 4.0  # deviations from a prior's mean at which it ends
+
+SLOPE, CURVATURE = (0.0, 1.5), (3.0, 2.0)
+HEIGHT, LENGTH, NOISE = (math.log(0.03), 1.5), (math.log(0.5), 0.5), (math.log(0.03), 1.2)
+"""Normal priors (mean, deviation): of what all of a source does to a score, in deviations of the
+scores; of how fast that bends, mostly to less gain or more cost; of the logarithms of variance and
+length of what the law misses, and of the noise's variance."""
+LEVEL, TOGETHER = 2.0, 0.5
+"""Deviations of a score without other sources, and of what two sources do together."""
 
 
 class Surface:
     """Both objectives over all mixtures, given some runs."""
 
-    def __init__(
-        self, points: NDArray[np.float64], scores: NDArray[np.float64], most: float, seed: int = 0
-    ) -> None:
+    def __init__(self, points: Array, scores: Array, most: float, seed: int = 0) -> None:
         """Fit.
 
         Args:
             points: [runs, dimensions] shares.
             scores: [runs, objectives] shares of 1, more is better.
             most: largest share that the space allows: the inputs' unit.
-            seed: of the draws of the scales.
+            seed: of the walkers.
         """
-        generator = torch.Generator().manual_seed(seed)
-        inputs, outputs = torch.as_tensor(points), torch.as_tensor(scores)
-        self.processes = [_sampled(inputs, column, most, generator) for column in outputs.T]
+        self.most = most
+        self.parts = [_Objective(points / most, column, seed) for column in scores.T]
 
-    def moments(
-        self, points: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def moments(self, points: Array) -> tuple[Array, Array]:
         """Mean and standard deviation [points, objectives] of the scores without noise."""
-        parts = [self._moments(part) for part in torch.as_tensor(points).split(CHUNK)]
-        mean, deviation = (torch.cat(own).numpy() for own in zip(*parts, strict=True))
+        found = [part.moments(points / self.most) for part in self.parts]
+        mean, deviation = (np.stack(own, axis=1) for own in zip(*found, strict=True))
         return mean, deviation
 
-    def _moments(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Moments of the mixture: spread within the processes and between them."""
-        means, deviations = [], []
-        for process in self.processes:
-            with torch.no_grad():
-                found = process.posterior(points)
-            mean = found.mean.squeeze(-1)
-            means.append(mean.mean(dim=0))
-            spread = found.variance.squeeze(-1).mean(dim=0) + mean.var(dim=0, correction=0)
-            deviations.append(spread.sqrt())
-        return torch.stack(means, dim=1), torch.stack(deviations, dim=1)
+    def covariance(self, points: Array) -> Array:
+        """Covariance [objectives, points, points] of the scores without noise."""
+        return np.stack([part.covariance(points / self.most) for part in self.parts])
 
-    def band(
-        self, points: NDArray[np.float64], level: float
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def band(self, points: Array, level: float) -> tuple[Array, Array]:
         """Lower and upper bounds [points, objectives] of the scores' credible intervals."""
         mean, deviation = self.moments(points)
         low, high = stats.norm.interval(level, loc=mean, scale=deviation)
         return low, high
 
-    def draws(
-        self, points: NDArray[np.float64], seed: int, count: int = DRAWS
-    ) -> NDArray[np.float64]:
+    def draws(self, points: Array, seed: int, count: int = DRAWS) -> Array:
         """Joint draws [count, points, objectives] of the scores without noise."""
-        drawn = []
-        with torch.no_grad(), torch.random.fork_rng():
-            torch.manual_seed(seed)
-            for process in self.processes:
-                each = math.ceil(count / KEPT)
-                found = process.posterior(torch.as_tensor(points)).rsample(torch.Size([each]))
-                shuffled = found.reshape(-1, len(points))[torch.randperm(each * KEPT)]
-                drawn.append(shuffled[:count])
-        return torch.stack(drawn, dim=-1).numpy()
+        generator = np.random.default_rng(seed)
+        drawn = [part.draws(points / self.most, count, generator) for part in self.parts]
+        return np.stack(drawn, axis=-1)
 
-    def noise(self) -> NDArray[np.float64]:
+    def noise(self) -> Array:
         """Standard deviation [objectives] of one run around the surface."""
-        return np.array(
-            [
-                (process.likelihood.noise.mean().sqrt() * process.outcome_transform.stdvs[0]).item()
-                for process in self.processes
-            ]
+        return np.array([part.noise for part in self.parts])
+
+
+class _Objective:
+    """One objective: a Gaussian process for each draw of the law's curvatures and the scales."""
+
+    def __init__(self, inputs: Array, scores: Array, seed: int) -> None:
+        """Fit to inputs [runs, dimensions], parts of the largest share, and scores [runs]."""
+        self.inputs = inputs
+        self.offset, self.unit = scores.mean(), max(scores.std(ddof=1), 1e-6)
+        self.targets = (scores - self.offset) / self.unit
+        priors = [SLOPE] * inputs.shape[1] + [CURVATURE] * inputs.shape[1]
+        self.centre, self.spread = np.array([*priors, HEIGHT, LENGTH, NOISE]).T
+        self.laws = _Laws(self._sampled(seed), inputs.shape[1])
+        law, features, covariance = self._of_runs(self.laws)
+        self.features, self.inverse = features, np.linalg.inv(covariance)
+        self.weights = np.einsum("dij,dj->di", self.inverse, self.targets - law)
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of one run."""
+        return float(self.unit * np.sqrt(self.laws.noise.mean()))
+
+    def _sampled(self, seed: int) -> Array:
+        """Parameters [KEPT, parameters] from their posterior."""
+        generator = np.random.default_rng(seed)
+        size = len(self.centre)
+        # The walkers move in deviations of the priors.
+        normal = generator.standard_normal((PRIOR_DRAWS, size)).clip(-3, 3)
+        fitting = np.argsort(-self._log_likelihood(normal))[:WALKERS]
+        sampler = emcee.EnsembleSampler(
+            WALKERS, size, self._log_posterior, moves=list(MOVES), vectorize=True
         )
+        legacy = np.random.RandomState(seed).get_state()  # what emcee takes
+        sampler.run_mcmc(emcee.State(normal[fitting], random_state=legacy), STEPS)
+        chain = sampler.get_chain(discard=STEPS // 2, thin=THIN, flat=True)
+        return self.centre + self.spread * generator.permutation(chain)[:KEPT]
+
+    def _log_posterior(self, normal: Array) -> Array:
+        inside = np.abs(normal).max(axis=1) < FURTHEST
+        found = np.full(len(normal), -np.inf)
+        found[inside] = self._log_likelihood(normal[inside]) - (normal[inside] ** 2).sum(axis=1) / 2
+        return found
+
+    def _log_likelihood(self, normal: Array) -> Array:
+        """Of parameters [n, parameters] in deviations of their priors, up to a constant."""
+        law, _, covariance = self._of_runs(
+            _Laws(self.centre + self.spread * normal, self.inputs.shape[1])
+        )
+        root = np.linalg.cholesky(covariance)
+        apart = np.linalg.solve(root, (self.targets - law)[:, :, None])[:, :, 0]
+        scale = np.log(np.diagonal(root, axis1=1, axis2=2)).sum(axis=1)
+        found: Array = -(apart**2).sum(axis=1) / 2 - scale
+        return found
+
+    def _of_runs(self, laws: "_Laws") -> tuple[Array, Array, Array]:
+        """Law [draws, runs], features [draws, runs, features], covariance [draws, runs, runs]."""
+        law, features = laws.at(self.inputs)
+        covariance = laws.kernel(features, features, self.inputs, self.inputs)
+        return law, features, covariance + laws.noise[:, None, None] * np.eye(len(self.inputs))
+
+    def _means(self, inputs: Array) -> tuple[Array, Array, Array]:
+        """Means [draws, n], features [draws, n, features], covariance to the runs."""
+        law, features = self.laws.at(inputs)
+        shared = self.laws.kernel(features, self.features, inputs, self.inputs)
+        return law + np.einsum("dnr,dr->dn", shared, self.weights), features, shared
+
+    def moments(self, inputs: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation [n]: spread within the processes and between them."""
+        means, features, shared = self._means(inputs)
+        known = ((shared @ self.inverse) * shared).sum(axis=2)
+        within = (features**2).sum(axis=2) + self.laws.height[:, None] - known
+        variance = within.clip(1e-12).mean(axis=0) + means.var(axis=0)
+        return self.offset + self.unit * means.mean(axis=0), self.unit * np.sqrt(variance)
+
+    def _within(self, inputs: Array, features: Array, shared: Array, draw: int) -> Array:
+        """Covariance [n, n] of one draw's process."""
+        own = self.laws.one(draw)
+        there = features[draw : draw + 1]
+        prior = own.kernel(there, there, inputs, inputs)[0]
+        found: Array = prior - shared[draw] @ self.inverse[draw] @ shared[draw].T
+        return found
+
+    def covariance(self, inputs: Array) -> Array:
+        """Covariance [n, n], within the processes and between them."""
+        means, features, shared = self._means(inputs)
+        some = range(0, KEPT, KEPT // WITHIN)
+        within = np.mean([self._within(inputs, features, shared, one) for one in some], axis=0)
+        between = np.atleast_2d(np.cov(means.T, ddof=0))
+        found: Array = self.unit**2 * (within + between)
+        return found
+
+    def draws(self, inputs: Array, count: int, generator: np.random.Generator) -> Array:
+        """Joint draws [count, n]."""
+        means, features, shared = self._means(inputs)
+        drawn = [
+            generator.multivariate_normal(
+                means[draw],
+                self._within(inputs, features, shared, draw),
+                math.ceil(count / KEPT),
+                check_valid="ignore",
+                method="eigh",
+            )
+            for draw in range(KEPT)
+        ]
+        return self.offset + self.unit * generator.permutation(np.concatenate(drawn))[:count]
 
 
-def _sampled(
-    inputs: torch.Tensor, scores: torch.Tensor, most: float, generator: torch.Generator
-) -> SingleTaskGP:
-    """Processes [KEPT] of one objective, their scales drawn from the posterior.
+class _Laws:
+    """Draws of a mixing law and of the process beside it."""
 
-    The proposal of each round is the normal distribution of the logarithms that the round before
-    found, widened; the first one is the prior.
-    """
-    dimensions = inputs.shape[1]
-    priors = torch.tensor([*[LENGTH] * dimensions, HEIGHT, NOISE], dtype=torch.double).T
-    prior = torch.distributions.Independent(torch.distributions.Normal(*priors), 1)
-    centre, root = priors[0], torch.diag(priors[1])
-    for _ in range(ROUNDS):
-        proposal = torch.distributions.MultivariateNormal(centre, scale_tril=root)
-        normal = torch.randn(SAMPLED, len(centre), generator=generator, dtype=torch.double)
-        logs = centre + normal @ root.T
-        fit = _processes(inputs, scores, most, logs)
-        with torch.no_grad():
-            likelihood = fit.likelihood(fit(*fit.train_inputs)).log_prob(fit.train_targets)
-        weights = (likelihood + prior.log_prob(logs) - proposal.log_prob(logs)).softmax(dim=0)
-        centre = weights @ logs
-        away = (logs - centre) * 1.3
-        spread = (weights[:, None] * away).T @ away + 1e-3 * torch.eye(len(centre))
-        root = torch.linalg.cholesky(spread)
-    chosen = torch.multinomial(weights, KEPT, replacement=True, generator=generator)
-    kept = _processes(inputs, scores, most, logs[chosen])
-    kept.eval()
-    return kept
+    def __init__(self, parameters: Array, dimensions: int) -> None:
+        """Of parameters [draws, 2 x dimensions + 3]: slopes, curvatures, height, length, noise."""
+        self.parameters, self.dimensions = parameters, dimensions
+        self.slopes = parameters[:, :dimensions]
+        bend = parameters[:, dimensions : 2 * dimensions] * np.where(self.slopes < 0, -1, 1)
+        self.rates = np.where(np.abs(bend) < 1e-3, 1e-3, bend)
+        self.height, self.length, self.noise = np.exp(parameters[:, 2 * dimensions :]).T
 
+    def one(self, draw: int) -> "_Laws":
+        """That draw alone."""
+        return _Laws(self.parameters[draw : draw + 1], self.dimensions)
 
-def _processes(
-    inputs: torch.Tensor, scores: torch.Tensor, most: float, logs: torch.Tensor
-) -> SingleTaskGP:
-    """A batch of processes, one a row of the logarithms of (length scales, height, noise)."""
-    count, dimensions = len(logs), inputs.shape[1]
-    batch = torch.Size([count])
-    kernel = ScaleKernel(RBFKernel(ard_num_dims=dimensions, batch_shape=batch), batch_shape=batch)
-    bounds = torch.tensor([[0.0], [most]], dtype=torch.double).expand(2, dimensions)
-    process = SingleTaskGP(
-        inputs.expand(count, *inputs.shape),
-        scores[:, None].expand(count, len(scores), 1),
-        likelihood=GaussianLikelihood(batch_shape=batch),
-        covar_module=kernel,
-        input_transform=Normalize(dimensions, bounds=bounds),
-    )
-    values = logs.exp()
-    kernel.base_kernel.lengthscale = values[:, None, :dimensions]
-    kernel.outputscale = values[:, dimensions]
-    process.likelihood.noise = values[:, dimensions + 1 :].clamp_min(1.1e-4)
-    return process
+    def at(self, inputs: Array) -> tuple[Array, Array]:
+        """The law [draws, n], and the features [draws, n, features] whose weights are not drawn.
+
+        A source's share u of the largest counts (1 - exp(-rate u)) / (1 - exp(-rate)); the features
+        are the level and what pairs of sources do together.
+        """
+        rates = self.rates[:, None]
+        curves = np.expm1(-rates * inputs) / np.expm1(-rates)
+        one, other = np.triu_indices(self.dimensions, 1)
+        level = np.full((*curves.shape[:2], 1), LEVEL)
+        features = [level, TOGETHER * curves[:, :, one] * curves[:, :, other]]
+        return (self.slopes[:, None] * curves).sum(axis=2), np.concatenate(features, axis=2)
+
+    def kernel(self, features: Array, others: Array, inputs: Array, other_inputs: Array) -> Array:
+        """Prior covariance [draws, n, m]: of the features' weights, and of what the law misses."""
+        squared = cdist(inputs, other_inputs, "sqeuclidean")
+        missed = np.exp(-squared / (2 * self.length[:, None, None] ** 2))
+        found: Array = features @ others.transpose(0, 2, 1) + self.height[:, None, None] * missed
+        return found
