@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from ray._private.state import actors
 from upath import UPath
 
 from doctor_sun.config import load
@@ -19,15 +20,20 @@ from doctor_sun.data.curation import CurateConfig
 from doctor_sun.data.ledger import ledger_table
 from doctor_sun.generation.job import GenerateConfig
 from doctor_sun.generation.job import run as generate
+from doctor_sun.ratios import search
+from doctor_sun.ratios.search import SearchConfig
+from doctor_sun.training.progress import read_metrics
 from tests.chat_server import ChatServer
 from tests.clusters import cluster_of, run_apart, when
 from tests.small_data import write_small_data
 from tests.test_generate import an_answer, endpoint_options, write_archive
+from tests.test_ratios_job import write_search
 
 FILES = 12
 DIFFERENT = 200
 IN_FLIGHT = 8
 NODE = {"num_cpus": 2}
+BATCH = 16
 
 
 def curate(folder: Path, name: str) -> tuple[dict[str, Any], list[Any], list[Any]]:
@@ -106,3 +112,55 @@ def test_asking_outlives_a_node_and_pays_little_twice(tmp_path: Path) -> None:
     assert len(seen["answered"]) == DIFFERENT
     # What the node had sent and nobody was there to hear.
     assert sum(times - 1 for times in seen["answered"]) <= IN_FLIGHT // 2
+
+
+def nodes_of(actor: str) -> set[str]:
+    """Where actors run now whose class has this in its name."""
+    alive = actors(actor_state_name="ALIVE").values()
+    return {one["Address"]["NodeID"] for one in alive if actor in one["ActorClassName"]}
+
+
+def search_and_lose_nodes(folder: Path) -> None:
+    """Two of three nodes go: that which tunes, then that whose engine is asked."""
+    with cluster_of(NODE, NODE, NODE) as (cluster, nodes):
+        lost: list[str] = []
+
+        def lose(actor: str) -> None:
+            busy = nodes_of(actor)
+            there = next(node for node in nodes if node.node_id in busy)
+            cluster.remove_node(there, allow_graceful=False)
+            nodes.remove(there)
+            lost.append(actor)
+
+        tuned = folder / "out" / "trials"
+        when(
+            lambda: any(len(read_metrics(p.parent)) >= 4 for p in tuned.rglob("metrics.jsonl")),
+            lambda: lose("RayTrainWorker"),
+        )
+        when(lambda: "RayTrainWorker" in lost and bool(nodes_of("Engine")), lambda: lose("Engine"))
+        config = load(
+            SearchConfig, str(folder / "search.yaml"), output=str(folder / "out"), seeds="1"
+        )
+        counts = search.run(config)["counts"]
+    (folder / "seen.json").write_text(json.dumps({"lost": lost, "counts": counts}))
+
+
+@pytest.mark.slow
+def test_a_search_outlives_the_nodes_that_tune_and_evaluate(tmp_path: Path) -> None:
+    write_search(tmp_path, samples=10 * BATCH, global_batch=BATCH, checkpoint_every=2)
+    run_apart(search_and_lose_nodes, tmp_path)
+    seen = json.loads((tmp_path / "seen.json").read_text())
+    assert seen["lost"] == ["RayTrainWorker", "Engine"]
+    assert seen["counts"] == {"trials": 1, "stopped early": 0, "alignments": 1}
+    (trial,) = (tmp_path / "out" / "trials").iterdir()
+    steps = [row["step"] for row in read_metrics(trial / "instruct")]
+    read = json.loads((trial / "instruct" / "manifest.json").read_text())["counts"]["by_kind"]
+    assert steps == list(range(1, sum(kind["rows"] for kind in read.values()) // BATCH + 1))
+    answers = [json.loads(line) for line in read_lines(trial / "evaluate" / "answers")]
+    asked = len(read_lines(trial / "evaluate" / "predictions"))
+    assert len({answer["key"] for answer in answers}) == len(answers) == asked
+
+
+def read_lines(folder: Path) -> list[str]:
+    """The lines of a folder's files."""
+    return [line for path in folder.iterdir() for line in path.read_text().splitlines()]

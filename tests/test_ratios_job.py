@@ -30,8 +30,18 @@ STAGE = {"samples": 32, "global_batch": 16, "micro_batch": 8, "max_length": 128,
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random bases, rows and questions, and the files of a search of two seeds of one mixture."""
     path = tmp_path_factory.mktemp("search")
+    write_search(path)
+    return path
+
+
+def write_search(path: Path, **stage: Any) -> None:
+    """Random bases, rows and questions, and the files of a search of two seeds of one mixture.
+
+    Args:
+        path: where to.
+        stage: other values of the stages.
+    """
     model = {"llm": build_llm(path / "llm"), "vision": build_clip(path / "clip")}
     write_small_data(path / "curated" / "data", 48)
     asked = benchmark.PhantomBenchmark(draw_outlines(20), 32, 0, "test").rows(8, "anatomy")
@@ -45,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"share": 1, "domain": "medical", "tasks": ["vqa"]},
         {"share": 0, "domain": "general"},
     ]
-    shared = {"data": str(path / "curated"), "mixture": mixture, "model": model, **STAGE}
+    shared = {"data": str(path / "curated"), "mixture": mixture, "model": model, **STAGE, **stage}
     engine = {"dtype": "float32", "max_model_len": 256, "max_num_seqs": 8, "images_per_prompt": 1}
     files: dict[str, dict[str, Any]] = {
         "align": {"stage": "align", "learning_rate": {"projector": 1e-3}, **shared},
@@ -63,7 +73,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         **{"preset": "random", "trials": 1, "seeds": 2, "references": False},
     }
     (path / "search.yaml").write_text(yaml.safe_dump(whole))
-    return path
 
 
 def config_of(folder: Path, **changes: Any) -> SearchConfig:

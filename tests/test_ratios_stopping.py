@@ -15,7 +15,7 @@ from upath import UPath
 
 from doctor_sun.cluster import inherited, own_interrupts
 from doctor_sun.ratios.early_stopping import AskToStop, TrainingProgress
-from doctor_sun.ratios.experiment import ANY_METRICS, TRIAL_CPUS, apart
+from doctor_sun.ratios.experiment import ANY_METRICS, TRIAL_RESOURCES, apart
 from doctor_sun.training.progress import STOP
 
 STEPS, RUNGS = 40, 4
@@ -65,7 +65,7 @@ def test_stopped_trials_leave_no_placement_group_and_no_actor(
         tune.report({"reached": apart(run_train, folder(parameters), loss, progress)})
 
     tuner = tune.Tuner(
-        tune.with_resources(trial, {"CPU": TRIAL_CPUS}),
+        tune.with_resources(trial, tune.PlacementGroupFactory([TRIAL_RESOURCES])),
         param_space={"number": tune.grid_search(list(range(len(LOSSES))))},
         tune_config=tune.TuneConfig(scheduler=AskToStop(RUNGS, 2, folder), max_concurrent_trials=1),
         run_config=tune.RunConfig(storage_path=str(tmp_path / "tune"), verbose=0),

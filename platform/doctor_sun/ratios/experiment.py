@@ -1,6 +1,7 @@
 """The trials of a search as one Ray Tune experiment.
 
-A trial's process is light: its stages take their resources as Ray Train runs.
+A trial's process is light: its stages take their resources as Ray Train runs. It lives on the
+cluster's head, so that no other node takes a trial along when it is lost.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +22,8 @@ if TYPE_CHECKING:  # a trial's process imports this file, and has nothing to sea
 Result = TypeVar("Result")
 ANY_METRICS = {"TUNE_DISABLE_STRICT_METRIC_CHECKING": "1"}
 """Tune asks for every metric in each report; a loss comes before there are scores."""
-TRIAL_CPUS = 0.01  # Tune wants a share; what a trial starts takes its own
+TRIAL_RESOURCES = {"node:__internal_head__": 0.001}
+"""Of a trial's process; what it starts takes its own."""
 REDUCTION = 2  # trials for each that is not stopped at a rung
 
 
@@ -45,7 +47,7 @@ def run_trials(bench: Bench, searcher: "MixtureSearcher", shared: Any, at_a_time
             tune.with_parameters(
                 try_mixture, bench=bench, shared=shared, preference=searcher.config.preference
             ),
-            {"CPU": TRIAL_CPUS},
+            tune.PlacementGroupFactory([TRIAL_RESOURCES]),
         ),
         tune_config=tune.TuneConfig(
             search_alg=searcher,

@@ -201,9 +201,7 @@ def said(results: Results, verdict: Verdict | None, config: ReportConfig) -> lis
             "No mixture was run twice: noise cannot be told from the effect of the ratio, so there "
             "are no bands, no intervals and no probabilities. The first repeat brings them."
         )
-        lines.append(
-            f"Highest expected utility ({aim}) of an interpolation through single runs: {where}."
-        )
+        lines.append(f"Highest expected utility ({aim}) of a surface through single runs: {where}.")
     if (np.array(verdict.best) > results.points.max(axis=0) + 1e-3).any():
         lines.append("That mixture lies beyond all that were run: it is extrapolated.")
     if not results.repeated:

@@ -25,7 +25,7 @@ from doctor_sun.ratios.mixtures import STAGES, Budget, Mode, space_of
 from doctor_sun.ratios.propose import ProposeConfig
 from doctor_sun.ratios.search_tables import write_tables
 from doctor_sun.ratios.searcher import MixtureSearcher, Preset, listed_points
-from doctor_sun.ratios.shared_stages import Dtype, SharedStages
+from doctor_sun.ratios.shared_stages import Dtype, shared_stages
 from doctor_sun.ratios.space import Space
 from doctor_sun.ratios.trial import Bench, Outcome, Trial, export, read_trials, score
 from doctor_sun.records import sha256
@@ -211,7 +211,7 @@ def run(config: SearchConfig) -> dict[str, Any]:
     hashes = {name: entry["hash"] for name, entry in step.inputs.items() if name in search.inputs}
     with connect(config.address):
         bench = bench_of(config, search, settings_of(config, search, hashes))
-        shared = SharedStages.remote()  # type: ignore[attr-defined]
+        shared = shared_stages()
         finished, begun = read_trials(bench.folder, bench.settings)
         searcher = MixtureSearcher(
             bench.space, listed, config.trials, config.propose, finished, begun

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any, Literal
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from doctor_sun.training import publish, stage
 from doctor_sun.training.stage import StageConfig
@@ -14,6 +15,12 @@ Dtype = Literal["float32", "bfloat16"]
 def exported(config: StageConfig) -> str:
     """Where the export of a shared stage lies."""
     return f"{config.output}-export"
+
+
+def shared_stages() -> Any:
+    """The actor `SharedStages`, on this process's node: it is lost with the search only."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return SharedStages.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
 
 
 @ray.remote(num_cpus=0, max_retries=-1)
