@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import time
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from doctor_sun.training.validation import ValidationConfig
 from tests.clusters import run_apart, when
 from tests.processes import descendants
 from tests.small_data import picture, write_small_data
+from tests.small_disk import small_disk
 from tests.test_lost_nodes import curate
 from tests.test_training_stage import instruct
 from tests.tiny_models import build_clip, build_llm
@@ -38,11 +38,7 @@ def test_a_full_disk_ends_curation_in_one_line_and_a_larger_one_goes_on(
     whole = curate(tmp_path, "whole")
     size = sum(file.stat().st_size for file in (tmp_path / "whole").rglob("*") if file.is_file())
     disk = tmp_path / "full"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size // 2}", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small disk needs root")
-    try:
+    with small_disk(disk, size // 2) as resize:
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended, one_line_errors():
             curate(tmp_path, "full")
@@ -51,10 +47,8 @@ def test_a_full_disk_ends_curation_in_one_line_and_a_larger_one_goes_on(
         assert len(said) == 1
         assert "no space is left on the device" in said[0]
         assert not (disk / "manifest.json").exists()
-        subprocess.run(["mount", "-o", f"remount,size={10 * size}", str(disk)], check=True)
+        resize(10 * size)
         assert curate(tmp_path, "full") == whole
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def write_large_pictures(folder: Path) -> None:
