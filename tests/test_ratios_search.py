@@ -8,7 +8,7 @@ import pytest
 from doctor_sun.config import load
 from doctor_sun.errors import InputError
 from doctor_sun.ratios.judge import judge, recommended
-from doctor_sun.ratios.propose import ProposeConfig, next_point, utility
+from doctor_sun.ratios.propose import ProposeConfig, knowledge_gradient, next_point, utility
 from doctor_sun.ratios.report import ReportConfig, run
 from doctor_sun.ratios.space import Space
 from doctor_sun.ratios.surface import Surface
@@ -64,6 +64,43 @@ def test_probabilities_are_of_joint_draws(surface: Surface) -> None:
         assert (j.band[0] <= j.mean).all()
         assert (j.mean <= j.band[1]).all()
         assert j.front >= j.best - 1e-9
+
+
+def test_moments_covariance_and_draws_are_of_one_surface(surface: Surface) -> None:
+    points = np.array([(0.3, 0.4), (0.3, 0.45), (0.0, 0.0), (0.7, 0.0)])
+    mean, deviation = surface.moments(points)
+    covariance = surface.covariance(points)
+    drawn = surface.draws(points, seed=1)
+    assert np.allclose(drawn.mean(axis=0), mean, atol=0.5 * deviation.max())
+    for objective in range(2):
+        own = np.sqrt(np.diag(covariance[objective]))
+        assert np.allclose(own, deviation[:, objective], rtol=0.3)
+        assert np.allclose(drawn[..., objective].std(axis=0), deviation[:, objective], rtol=0.3)
+        near, far = np.corrcoef(drawn[..., objective].T)[0, [1, 3]]
+        assert near > max(far, 0.5)
+    assert (np.linalg.eigvalsh(covariance) > -1e-12).all()
+
+
+def test_a_law_bends_to_less_gain_or_more_cost() -> None:
+    """Six runs of a source that helps one score and hurts the other: both are seen as concave."""
+    share = np.linspace(0, 0.7, 6)
+    points = np.stack([np.zeros(6), share], axis=1)
+    scores = np.stack([0.6 - share**2, 0.3 + 0.3 * (1 - np.exp(-share / 0.2))], axis=1)
+    fitted = Surface(points, scores, SPACE.most)
+    mean, _ = fitted.moments(np.array([(0.0, value) for value in (0.1, 0.35, 0.6)]))
+    assert (mean[1] > (mean[0] + mean[2]) / 2).all()
+
+
+def test_the_knowledge_gradient_falls_as_runs_are_added(
+    observed: tuple[np.ndarray, np.ndarray],
+) -> None:
+    candidates = SPACE.candidates()[::7]
+    few, many = (
+        knowledge_gradient(Surface(*(part[:n] for part in observed), SPACE.most), candidates, 0.5)
+        for n in (8, 24)
+    )
+    assert few.min() >= -1e-9
+    assert 0 < many.mean() < few.mean()
 
 
 def test_first_trials_cover_then_one_is_repeated() -> None:

@@ -61,6 +61,7 @@ def next_point(
     scores: Sequence[tuple[float, float]],
     config: ProposeConfig,
     pending: Sequence[Point] = (),
+    surface: Surface | None = None,
 ) -> Point:
     """The mixture of the next trial.
 
@@ -70,6 +71,7 @@ def next_point(
         scores: their (specialised, general) scores, shares of 1.
         config: how to choose.
         pending: mixtures that are being run: each counts as if it had come out as expected.
+        surface: fitted to the finished trials, where there is one already.
     """
     started = len(points) + len(pending)
     if started < config.initial:
@@ -79,7 +81,7 @@ def next_point(
     ran, seen = np.array(points), np.array(scores)
     if len({*points, *pending}) == started:
         return points[int(utility(seen, config.preference).argmax())]
-    surface = Surface(ran, seen, space.most)
+    surface = surface or Surface(ran, seen, space.most)
     if pending:
         believed, _ = surface.moments(np.array(pending))
         ran, seen = np.concatenate([ran, pending]), np.concatenate([seen, believed])

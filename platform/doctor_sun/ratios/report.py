@@ -160,6 +160,7 @@ def judged_results(results: Results, config: ReportConfig) -> Verdict | None:
         [run.point for run in results.runs if run.point],
         [run.objectives for run in results.runs],
         ProposeConfig(initial=0, preference=config.preference, seed=config.seed),
+        surface=surface,
     )
     judged: list[Judged] = []
     if results.repeated:
