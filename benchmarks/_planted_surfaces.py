@@ -8,9 +8,12 @@ the two. The optimum is drawn evenly over the plane, and kept when 0.1 to its si
 or more on average: a flatter one cannot be located under this noise, nor need it be. Each trial
 sees the surface with noise: between 1 point (the sampling error of a benchmark of some thousand
 questions) and the spread of this project's own repeats (`benchmarks/ablations.py`).
+
+Others follow no law: smooth random functions, to see what is left where scores do otherwise.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import emcee
@@ -27,6 +30,7 @@ LEAST_NOISE = 0.01
 REPEATS_NOISE = 0.0335
 """Pooled standard deviation of an accuracy between the seeds of `benchmarks/ablations.py`."""
 LEAST_DROP = 0.003
+MIDDLE, SWING, WAVES = 0.5, 0.08, 200  # of scores that follow no law
 Array = NDArray[np.float64]
 
 RANGES = np.array(
@@ -67,7 +71,8 @@ def scores_of(family: Array, points: Array) -> Array:
 class Planted:
     """A surface and where it is best."""
 
-    parameters: Array
+    scores: Callable[[Array], Array]
+    """From points [n, 2] to (specialised, general) scores [n, 2], without noise."""
     noise: float
     """Standard deviation of one trial's scores."""
     best: Array
@@ -75,25 +80,45 @@ class Planted:
     most: float
     """That utility."""
 
-    def scores(self, points: Array) -> Array:
-        """(Specialised, general) scores [n, 2] at points [n, 2], without noise."""
-        return scores_of(self.parameters[None], points)[0]
-
 
 def planted(random: np.random.Generator) -> Planted:
     """A random surface with an optimum that is worth finding."""
-    noise = float(np.exp(random.uniform(np.log(LEAST_NOISE), np.log(REPEATS_NOISE))))
+    noise = random_noise(random)
     steps = np.linspace(0, SPACE.most, 141)
     plane = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
     while True:
-        parameters = random.uniform(*RANGES.T)
-        scores = scores_of(parameters[None], plane)[0]
-        useful = utility(scores, PREFERENCE)
+        family = random.uniform(*RANGES.T)[None]
+
+        def scores(points: Array, family: Array = family) -> Array:
+            return scores_of(family, points)[0]
+
+        useful = utility(scores(plane), PREFERENCE)
         best = plane[useful.argmax()]
-        found = Planted(parameters, noise, best, float(useful.max()))
-        drop = useful.max() - utility(found.scores(beside(best)), PREFERENCE)
-        if drop.mean() >= LEAST_DROP and scores.min() >= 0:
-            return found
+        drop = useful.max() - utility(scores(beside(best)), PREFERENCE)
+        if drop.mean() >= LEAST_DROP and scores(plane).min() >= 0:
+            return Planted(scores, noise, best, float(useful.max()))
+
+
+def lawless(random: np.random.Generator) -> Planted:
+    """A smooth random function of each score: a sum of waves, as of a Gaussian process."""
+    noise = random_noise(random)
+    waves = random.standard_normal((2, WAVES, 2)) / (SPACE.most / 2)
+    begins = random.uniform(0, 2 * np.pi, (2, WAVES))
+    heights = random.standard_normal((2, WAVES)) * np.sqrt(2 / WAVES) * SWING
+
+    def scores(points: Array) -> Array:
+        phases = np.einsum("sfd,nd->nsf", waves, points) + begins
+        found: Array = MIDDLE + (np.cos(phases) * heights).sum(axis=2)
+        return found
+
+    candidates = SPACE.candidates()
+    useful = utility(scores(candidates), PREFERENCE)
+    return Planted(scores, noise, candidates[useful.argmax()], float(useful.max()))
+
+
+def random_noise(random: np.random.Generator) -> float:
+    """A standard deviation of one trial's scores."""
+    return float(np.exp(random.uniform(np.log(LEAST_NOISE), np.log(REPEATS_NOISE))))
 
 
 def beside(point: Array) -> Array:

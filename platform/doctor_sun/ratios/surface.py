@@ -26,7 +26,7 @@ MOVES = ((emcee.moves.DEMove(), 0.7), (emcee.moves.StretchMove(), 0.3))
 FURTHEST = 4.0  # deviations from a prior's mean at which it ends
 
 SLOPE, CURVATURE = (0.0, 1.5), (3.0, 2.0)
-HEIGHT, LENGTH, NOISE = (math.log(0.03), 1.5), (math.log(0.5), 0.5), (math.log(0.03), 1.2)
+HEIGHT, LENGTH, NOISE = (math.log(0.2), 1.5), (math.log(0.5), 0.5), (math.log(0.03), 1.2)
 """Normal priors (mean, deviation): of what all of a source does to a score, in deviations of the
 scores; of how fast that bends, mostly to less gain or more cost; of the logarithms of variance and
 length of what the law misses, and of the noise's variance."""
