@@ -91,6 +91,15 @@ def test_a_law_bends_to_less_gain_or_more_cost() -> None:
     assert (mean[1] > (mean[0] + mean[2]) / 2).all()
 
 
+def test_a_surface_over_twenty_sources() -> None:
+    random = np.random.default_rng(0)
+    points, weights = random.dirichlet(np.ones(20), 30), random.normal(0, 0.2, (20, 2))
+    fitted = Surface(points, points @ weights, 1.0)
+    mean, deviation = fitted.moments(points)
+    assert np.abs(mean - points @ weights).mean() < (points @ weights).std()
+    assert (deviation > 0).all()
+
+
 def test_the_knowledge_gradient_falls_as_runs_are_added(
     observed: tuple[np.ndarray, np.ndarray],
 ) -> None:

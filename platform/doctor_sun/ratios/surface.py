@@ -100,11 +100,12 @@ class _Objective:
         """Parameters [KEPT, parameters] from their posterior."""
         generator = np.random.default_rng(seed)
         size = len(self.centre)
-        # The walkers move in deviations of the priors.
+        walkers = max(WALKERS, 2 * size)  # emcee wants two for each parameter
+        # They move in deviations of the priors.
         normal = generator.standard_normal((PRIOR_DRAWS, size)).clip(-3, 3)
-        fitting = np.argsort(-self._log_likelihood(normal))[:WALKERS]
+        fitting = np.argsort(-self._log_likelihood(normal))[:walkers]
         sampler = emcee.EnsembleSampler(
-            WALKERS, size, self._log_posterior, moves=list(MOVES), vectorize=True
+            walkers, size, self._log_posterior, moves=list(MOVES), vectorize=True
         )
         legacy = np.random.RandomState(seed).get_state()  # what emcee takes
         sampler.run_mcmc(emcee.State(normal[fitting], random_state=legacy), STEPS)
