@@ -37,12 +37,12 @@ def train(config: dict[str, Any]) -> None:
 
 
 def run_train(folder: str, loss: float, progress: TrainingProgress) -> int:
-    """A Ray Train run of two workers; the step that it reached."""
+    """A Ray Train run of one worker (two would have to agree when to end); the step it reached."""
     UPath(folder).mkdir(parents=True)
     trainer = DataParallelTrainer(
         train,
         train_loop_config={"folder": folder, "loss": loss},
-        scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 0.5}),
+        scaling_config=ScalingConfig(num_workers=1, resources_per_worker={"CPU": 0.5}),
         run_config=RunConfig(name="train", storage_path=folder, callbacks=[progress]),
     )
     with own_interrupts():
