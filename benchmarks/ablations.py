@@ -140,7 +140,10 @@ def main() -> None:
     full, frozen = (
         np.mean([found[seed][v][sections[0]] for seed in seeds]) for v in ("full", "docs-fv")
     )
-    print(f"ratio: {full / frozen if frozen else float('nan'):.2f} (adapted to frozen CLIP)")
+    if frozen:
+        print(f"ratio: {full / frozen:.2f} ({sections[0]}, adapted to frozen CLIP)")
+    else:
+        print("not measured: with CLIP frozen no answer is right")
 
 
 if __name__ == "__main__":

@@ -202,7 +202,7 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     result = {"lines": lines, "different": len(different), "same": len(same), "ratio": ratio} | pace
     (RESULTS / "clinical_guard.json").write_text(json.dumps(result, indent=2))
-    print(f"ratio: {ratio:.2f}")
+    print(f"ratio: {ratio:.2f} (different pairs kept apart, to the best peer)")
     named_apart = all(row in apart for row in different if row["kind"] in NAMED)
     if not named_apart or len(merged) < LEAST_MERGED * len(same):
         sys.exit(1)

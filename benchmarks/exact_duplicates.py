@@ -215,7 +215,7 @@ def report(
         print(f"{'Ray Data':<10}{count:>12,}{seconds:>10.2f}{count / seconds:>12,.0f}")
     print(f"kept {result['kept']:,}, removed {result['removed']:,}; all equal: {result['equal']}")
     print(f"exponent of the growth: {exponent:.2f} (bar {EXPONENT_BAR})")
-    print(f"ratio: {ratio:.2f}")
+    print(f"ratio: {ratio:.2f} (time, to DuckDB's; bar {BAR})")
     if not result["equal"] or ratio > BAR or exponent > EXPONENT_BAR:
         sys.exit(f"error: not equal, or above {BAR} times DuckDB's time, or not near linear")
 

@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help=argparse.SUPPRESS)  # on a CPU
     arguments = parser.parse_args()
     if not torch.cuda.is_available() and not arguments.small:
-        print("no GPU: nothing measured")
+        print("not measured: no GPU")
         return
     start("gloo" if arguments.small else "nccl")
     result = compare("cpu" if arguments.small else "cuda")

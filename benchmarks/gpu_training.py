@@ -247,7 +247,7 @@ def main() -> None:
         print(json.dumps(found))
         return
     if not torch.cuda.is_available() and not arguments.small:
-        print("no GPU: nothing measured")
+        print("not measured: no GPU")
         return
     names = list(QUICK if arguments.quick else SETTINGS)
     options = ["--steps", str(steps), *(["--small"] if arguments.small else [])]

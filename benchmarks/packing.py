@@ -161,7 +161,8 @@ def main() -> None:
             f"{row['last_loss']:>12.4f}"
         )
     print(f"largest difference of a step's loss, packed against padded: {difference:.1e}")
-    print(f"ratio: {ratio:.2f} (to grouped: {result['ratio_to_grouped']:.2f})")
+    print(f"ratio: {ratio:.2f} (useful tokens a second, to padded)")
+    print(f"ratio: {result['ratio_to_grouped']:.2f} (to padded after grouping by length)")
     least_padding = table["packed"]["padding_share"] < MOST_PADDING
     if ratio < BAR or not least_padding or difference > TOLERANCE:
         sys.exit(1)

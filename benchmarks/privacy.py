@@ -156,7 +156,7 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     written = {"ratio": ratio, "finders": results, "ours_by_set": alone}
     (RESULTS / "privacy.json").write_text(json.dumps(written, indent=2), encoding="utf-8")
-    print(f"ratio: {ratio:.2f}")
+    print(f"ratio: {ratio:.2f} (identifiers found, to the best peer)")
     if found["recall"] < LEAST_RECALL or found["touched"] > MOST_TOUCHED:
         sys.exit(1)
 

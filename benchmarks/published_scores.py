@@ -255,8 +255,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="200 cases of each task")
     arguments = parser.parse_args()
     if arguments.originals is None:
-        print("nothing compared: give --originals, the interpreter of the other environment")
-        print("ratio: not measured")
+        print("not measured: give --originals, the interpreter of the other environment")
         return
     count = 200 if arguments.quick else arguments.cases
     cases = random_cases(count, arguments.seed)

@@ -165,7 +165,7 @@ def main() -> None:
     result |= {"speedup": speedup, "bare_speedup": bare_speedup, "ratio": ratio}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "scaling.json").write_text(json.dumps(result, indent=2))
-    print(f"ratio: {ratio:.2f}")
+    print(f"ratio: {ratio:.2f} (what a second CPU brings, to what it brings Ray Data alone)")
     if ratio < BAR:
         sys.exit(f"error: two CPUs bring {ratio:.2f} of what they bring to Ray Data (bar {BAR})")
 

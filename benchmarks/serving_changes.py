@@ -318,7 +318,7 @@ def report(found: Findings) -> None:
     ratio = 1 - sum(sum(seen.failed.values()) for seen in found.values()) / asked
     result = {name: vars(seen) for name, seen in found.items()}
     (RESULTS / "serving_changes.json").write_text(json.dumps({**result, "ratio": ratio}, indent=1))
-    print(f"ratio {ratio:.4f} (answered of asked, over all changes)")
+    print(f"ratio: {ratio:.4f} (answered of asked, over all changes)")
     sys.exit(1 if any(seen.wrong for seen in found.values()) else 0)
 
 
