@@ -20,7 +20,10 @@ from typing import Any
 
 import psutil
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from doctor_sun.vllm_engine import EngineConfig, engine_arguments, engine_environment
+from tests.processes import descendants
 
 ENGINE = EngineConfig(
     dtype="float32",
@@ -51,22 +54,10 @@ def _wait(url: str, process: subprocess.Popen[str], log: Path) -> None:
             time.sleep(0.5)
 
 
-def processes(part: str, above: psutil.Process | None = None) -> list[psutil.Process]:
-    """Living processes under one (else under this one) whose command line holds a part."""
-    found = []
-    for process in (above or psutil.Process()).children(recursive=True):
-        try:
-            if part in " ".join(process.cmdline()):
-                found.append(process)
-        except psutil.Error:  # it ended meanwhile: a zombie has no command line
-            continue
-    return found
-
-
 def cpu_seconds() -> Counter[str]:
     """CPU time so far of the processes under this one, by what they are."""
     found: Counter[str] = Counter()
-    for process in processes(""):
+    for process in descendants(""):
         try:
             command, times = " ".join(process.cmdline()), process.cpu_times()
         except psutil.Error:

@@ -31,13 +31,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from _endpoints import ENGINE, processes
+from _endpoints import ENGINE
 from _load import Outcome, load
 from serving_overhead import bodies, random_llava
 
 from doctor_sun.cluster import connect
 from doctor_sun.serving import endpoint
 from doctor_sun.serving.application import QUIET, ServeConfig, build_application
+from tests.processes import descendants
 
 RESULTS = Path(__file__).parent / "results"
 PORT = 8421
@@ -182,10 +183,10 @@ def killed(url: str, part: str) -> Found:
     at_a_time = 8
     with Stream(url, at_a_time) as stream:
         time.sleep(10)
-        victim = processes(part)[0]
+        victim = descendants(part)[0]
         victim.kill()
         time.sleep(3)  # the controller has to notice, before two run again
-        back = until(lambda: running() == 2 and len(processes(part)) == 2, f"{part} again")
+        back = until(lambda: running() == 2 and len(descendants(part)) == 2, f"{part} again")
         time.sleep(5)
     # Each client may lose what it has under way, and what the dying process still takes in.
     return judged(stream, 2 * at_a_time, back=back)
@@ -282,13 +283,13 @@ def main() -> None:
         found["a replica killed"] = killed(url, "IngressServer")
         found["an engine killed"] = killed(url, "EngineCore")
         new = replace(two, max_model_len=two.max_model_len - 16)
-        before = {process.pid for process in processes("EngineCore")}
+        before = {process.pid for process in descendants("EngineCore")}
         found["a new version"] = updated(
             url,
             new,
             lambda: (
                 application() == "RUNNING"
-                and not before & {process.pid for process in processes("EngineCore")}
+                and not before & {process.pid for process in descendants("EngineCore")}
             ),
             "the new version",
         )

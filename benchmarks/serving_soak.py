@@ -26,9 +26,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from _endpoints import PARTS, ours, processes
+from _endpoints import PARTS, ours
 from _load import Outcome, load
 from serving_overhead import bodies, random_llava
+
+from tests.processes import descendants
 
 RESULTS = Path(__file__).parent / "results"
 LOOK_SECONDS = 10
@@ -85,7 +87,7 @@ class Watch:
             memory: Counter[str] = Counter()
             files: Counter[str] = Counter()
             for name, part in PARTS.items():
-                for process in processes(name, self.above):
+                for process in descendants(name, of=self.above):
                     with suppress(psutil.NoSuchProcess):  # it ended since
                         memory[part] += process.memory_info().rss >> 20
                         files[part] += process.num_fds()

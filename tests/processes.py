@@ -1,4 +1,4 @@
-"""The processes that tests look for, watch and kill."""
+"""The processes that tests and benchmarks look for, watch and kill."""
 
 import psutil
 

@@ -34,6 +34,7 @@ def offered(live: Live) -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_every_metric_and_label_of_the_dashboard_is_offered(live: Live) -> None:
     create = live.client().chat.completions.create
     question = {"role": "user", "content": "Is there a nodule?"}

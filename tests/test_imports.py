@@ -21,6 +21,7 @@ def test_a_package_is_absent_in_the_block_alone() -> None:
     assert again is wave
 
 
+@pytest.mark.slow
 def test_a_training_process_imports_no_tracker_and_no_metrics(unused_port: int) -> None:
     loaded = (
         "import sys, doctor_sun.training.worker, doctor_sun.models.vision_tower\n"

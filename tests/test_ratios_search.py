@@ -91,6 +91,7 @@ def test_a_law_bends_to_less_gain_or_more_cost() -> None:
     assert (mean[1] > (mean[0] + mean[2]) / 2).all()
 
 
+@pytest.mark.slow
 def test_a_surface_over_twenty_sources() -> None:
     random = np.random.default_rng(0)
     points, weights = random.dirichlet(np.ones(20), 30), random.normal(0, 0.2, (20, 2))
@@ -123,6 +124,7 @@ def test_first_trials_cover_then_one_is_repeated() -> None:
     assert points[-1] == points[int(utility(np.array(scores[:-1]), 0.5).argmax())]
 
 
+@pytest.mark.slow
 def test_the_next_trial_is_in_the_space_and_reproducible(
     observed: tuple[np.ndarray, np.ndarray],
 ) -> None:
@@ -151,6 +153,7 @@ def test_a_search_over_more_sources() -> None:
     assert THREE.inside(found)
 
 
+@pytest.mark.slow
 def test_report_with_repeats_and_without(tmp_path: Path) -> None:
     for seeds in (1, 2):
         grid(tmp_path, seeds)

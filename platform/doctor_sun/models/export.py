@@ -5,8 +5,8 @@ LoRA is merged; the vision tower gets back the blocks that training pruned, so t
 """
 
 from pathlib import Path
+from typing import Any
 
-import open_clip
 import torch
 from huggingface_hub import save_torch_state_dict
 from torch import Tensor, nn
@@ -19,12 +19,11 @@ from transformers import (
 )
 
 from doctor_sun.errors import InputError
-from doctor_sun.local_folders import local_copy
 from doctor_sun.models.build import BuiltModel, load_model
 from doctor_sun.models.chat_template import END_OF_TEXT, LLAMA3_TEMPLATE
 from doctor_sun.models.image_transform import build_image_processor
 from doctor_sun.models.low_rank import merge_low_rank
-from doctor_sun.models.vision_tower import LinearAttention, VisionTower
+from doctor_sun.models.vision_tower import LinearAttention, VisionTower, load_image_encoder
 from doctor_sun.records import IMAGE_PLACEHOLDER
 
 BLOCK_NAMES = {
@@ -44,10 +43,7 @@ def full_visual(built: BuiltModel) -> nn.Module:
     config = built.config
     assert config.vision is not None
     assert built.model.vision is not None
-    folder = local_copy(config.vision)
-    pretrained = config.vision_pretrained and local_copy(config.vision_pretrained)
-    name = f"local-dir:{folder}" if Path(folder).is_dir() else config.vision
-    visual = open_clip.create_model(name, pretrained).visual
+    visual: Any = load_image_encoder(config.vision, config.vision_pretrained)
     for block in visual.transformer.resblocks:
         block.attn = LinearAttention(block.attn)
     _, unexpected = visual.load_state_dict(built.model.vision.visual.state_dict(), strict=False)

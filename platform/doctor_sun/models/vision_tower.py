@@ -108,11 +108,24 @@ def load_vision_tower(name: str, pretrained: str | None = None, layer: int = -2)
     """Load a tower; on the meta device (`torch.device("meta")`) its shapes only.
 
     Args:
+        name: as for `load_image_encoder`.
+        pretrained: as for `load_image_encoder`.
+        layer: which block's output is read, counted from the end.
+
+    Raises:
+        InputError: no such architecture or folder, or weights of another architecture.
+    """
+    return VisionTower(load_image_encoder(name, pretrained), layer)
+
+
+def load_image_encoder(name: str, pretrained: str | None = None) -> nn.Module:
+    """The whole image encoder of a CLIP; on the meta device its shapes only.
+
+    Args:
         name: an open_clip architecture (`ViT-L-14-336-quickgelu`), or a folder with
             `open_clip_config.json` and `open_clip_model.safetensors`.
         pretrained: for an architecture, open_clip's tag (`openai`) or a weights file; None
             leaves it untrained.
-        layer: which block's output is read, counted from the end.
 
     Raises:
         InputError: no such architecture or folder, or weights of another architecture.
@@ -143,4 +156,5 @@ def load_vision_tower(name: str, pretrained: str | None = None, layer: int = -2)
         ) from None
     except UnpicklingError:
         raise InputError(f"vision tower {name}: {pretrained} holds more than weights") from None
-    return VisionTower(model.visual, layer)
+    visual: nn.Module = model.visual
+    return visual
