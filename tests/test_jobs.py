@@ -5,7 +5,6 @@ import os
 import platform
 import re
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -15,8 +14,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import psutil
 import pytest
 
+from tests.processes import descendants
 from tests.small_data import write_small_data
 from tests.tiny_models import build_clip, build_llm
 
@@ -145,8 +146,9 @@ def head() -> Iterator[str]:
                 time.sleep(1)
             yield address
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(timeout=60)
+            for one in [*descendants("", of=psutil.Process(process.pid)), process]:
+                one.kill()  # asked to end, `ray start --block` takes half a minute
+            process.wait()
 
 
 def submit(address: str, *command: str, options: Sequence[str] = ()) -> CompletedProcess[str]:

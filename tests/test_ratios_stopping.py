@@ -19,7 +19,7 @@ from doctor_sun.ratios.experiment import ANY_METRICS, TRIAL_RESOURCES, apart
 from doctor_sun.training.progress import STOP
 
 STEPS, RUNGS = 40, 4
-LOSSES = [1.0, 6.0, 6.1, 2.0, 6.2, 6.3]
+LOSSES = [1.0, 6.0, 2.0, 6.1]
 """Of each trial; the best comes first."""
 
 
@@ -75,7 +75,7 @@ def test_stopped_trials_leave_no_placement_group_and_no_actor(
     assert results.num_errors == 0
     reached = {result.config["number"]: result.metrics["reached"] for result in results}
     assert reached[0] == STEPS  # the best one is never stopped
-    for number in (1, 2, 4, 5):  # nor is one before the first rung
+    for number in (1, 3):  # nor is one before the first rung
         assert STEPS // RUNGS <= reached[number] < STEPS
     time.sleep(3)
     left = [

@@ -56,6 +56,12 @@ def disk_is_full(error: BaseException) -> bool:
     return any(os.strerror(number) in str(error) for number in _FULL)
 
 
+def no_space(where: object = "") -> InputError:
+    """What a user reads of a full disk."""
+    place = f" ({where})" if where else ""
+    return InputError(f"no space is left on the device{place}; the same command resumes")
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn an `InputError`, wherever it was raised, into one line on stderr and exit status 2."""
@@ -67,8 +73,7 @@ def one_line_errors() -> Iterator[None]:
     except Exception as error:
         cause = find_input_error(error)
         if cause is None and disk_is_full(error):
-            where = f" ({name})" if (name := getattr(error, "filename", None)) else ""
-            cause = InputError(f"no space is left on the device{where}; the same command resumes")
+            cause = no_space(getattr(error, "filename", None) or "")
         if cause is None:
             raise
         print(f"error: {message_of(cause)}", file=sys.stderr)

@@ -6,6 +6,7 @@ killed process loses nothing that it was told, a power cut at most what came sin
 Object stores cannot append: there every group of answers is an object of its own.
 """
 
+import errno
 import json
 import os
 import time
@@ -57,10 +58,17 @@ class Segment:
         self.file = _appended(folder / f"{self.name}.jsonl") if self.local else None
 
     def add(self, key: str, answer: Answer) -> bool:
-        """Write one answer; whether `sync` is due."""
+        """Write one answer; whether `sync` is due.
+
+        Raises:
+            OSError: there is no room for it; nothing of it stays.
+        """
         line = json.dumps({"key": key, **asdict(answer)}, ensure_ascii=False).encode() + b"\n"
         if self.file:
-            self.file.write(line)
+            written = self.file.write(line)
+            if written < len(line):  # a full disk takes a part, and says so at the next one
+                self.file.truncate(self.file.tell() - written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.file.name)
         self.waiting.append(line)
         return len(self.waiting) >= GROUP or time.monotonic() - self.synced > GROUP_SECONDS
 

@@ -18,7 +18,7 @@ from upath import UPath
 from doctor_sun.asking.answers import Segment
 from doctor_sun.asking.budget import Allowance, BudgetConfig, cost
 from doctor_sun.asking.chat_client import ChatClient, EndpointConfig, Failed
-from doctor_sun.errors import InputError
+from doctor_sun.errors import InputError, disk_is_full, no_space
 
 ASKS = pa.schema(
     [
@@ -98,11 +98,11 @@ class Asker:
             async with asyncio.TaskGroup() as group:  # the first error ends the others
                 tasks = [group.create_task(self._ask_one(ask, segment)) for ask in asks]
         except BaseExceptionGroup as errors:
-            self.stopped = next((e for e in errors.exceptions if isinstance(e, InputError)), None)
-            if self.stopped is None:
+            stopped = next((e for e in errors.exceptions if isinstance(e, InputError)), None)
+            if stopped is None:
                 raise errors.exceptions[0] from None
             # As a row: Ray Data loses an exception's cause, and prints the whole stack.
-            row = {"key": "", "error": f"{STOP}{self.stopped}"}
+            row = {"key": "", "error": f"{STOP}{stopped}"}
             return pa.Table.from_pylist([row], schema=DONE)
         finally:
             await asyncio.to_thread(segment.close)
@@ -116,7 +116,11 @@ class Asker:
         async with self.client.slots:  # only what is about to be sent is covered
             if self.stopped:
                 raise self.stopped
-            return done | await self._send(ask, segment)
+            try:
+                return done | await self._send(ask, segment)
+            except InputError as error:  # known at once: the next in line would be sent already
+                self.stopped = error
+                raise
 
     async def _send(self, ask: Mapping[str, Any], segment: Segment) -> dict[str, Any]:
         answer, tokens = None, (ask["most_prompt"], ask["most_completion"])
@@ -129,6 +133,8 @@ class Asker:
                 await asyncio.to_thread(segment.sync)
         except Failed as failure:
             return {"error": failure.kind}
+        except OSError as error:
+            raise no_space(self.folder) if disk_is_full(error) else error from None
         finally:
             self.allowance.settle(most, answer)
         return {name: getattr(answer, name) for name in ("prompt_tokens", "completion_tokens")}
