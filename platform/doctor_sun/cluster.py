@@ -35,7 +35,8 @@ def serve_environment(folder: str) -> dict[str, str]:
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        # HAProxy hears at once of a replica that stops; the usual 30 s are for other balancers.
+        # A replica that stops takes requests so long yet. An endpoint that lives as long as its job
+        # need not wait the usual 30 s, in which balancers are sure to have heard of it.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "doctor_sun.serving.guard.door.middlewares",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy/haproxy.cfg",
