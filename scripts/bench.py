@@ -61,7 +61,8 @@ def run(name: str, options: list[str]) -> dict[str, Any]:
     if ratios:
         ended = "a bar is missed" if done.returncode else ""
     else:
-        ended = ("FAILED: " if done.returncode else "") + text.splitlines()[-1][:100]
+        last = (text.splitlines() or ["it said nothing"])[-1]
+        ended = ("FAILED: " if done.returncode else "") + last[:100]
     return {
         "ratios": ratios,
         "ended": ended,

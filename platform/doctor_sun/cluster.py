@@ -27,7 +27,7 @@ WORKER_ENVIRONMENT = {
 
 def serve_environment(folder: str) -> dict[str, str]:
     """How Ray Serve takes requests in, on a cluster of our own; `serve/environment` says the same
-    for `ray start`.
+    for `ray start`, but for the draining.
 
     Args:
         folder: for HAProxy's files, whose usual place two clusters on a machine would share.
