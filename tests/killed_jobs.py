@@ -1,15 +1,19 @@
-"""Jobs that ask an endpoint, killed in the middle: `kill -9` of the job and its Ray cluster."""
+"""Jobs that ask an endpoint, killed in the middle: `kill -9` of the job and its Ray cluster, or of
+one worker that asks."""
 
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.chat_server import ChatServer
+from tests.clusters import when
+from tests.processes import descendants
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,3 +43,16 @@ def kill_after(answers: int, command: Sequence[str], server: ChatServer, log: Pa
         time.sleep(0.1)
     server.silent_after = None
     return set(server.answered)
+
+
+def kill_an_asker_after(answers: int, server: ChatServer) -> threading.Thread:
+    """Kill one of the workers that ask, of this process's cluster, once so much is answered.
+
+    The server then answers at once.
+    """
+
+    def kill() -> None:
+        descendants("(Asker)")[0].kill()
+        server.latency = 0.0
+
+    return when(lambda: server.answered.total() >= answers, kill)

@@ -98,11 +98,10 @@ class Asker:
             async with asyncio.TaskGroup() as group:  # the first error ends the others
                 tasks = [group.create_task(self._ask_one(ask, segment)) for ask in asks]
         except BaseExceptionGroup as errors:
-            stopped = next((e for e in errors.exceptions if isinstance(e, InputError)), None)
-            if stopped is None:
+            if self.stopped is None:
                 raise errors.exceptions[0] from None
             # As a row: Ray Data loses an exception's cause, and prints the whole stack.
-            row = {"key": "", "error": f"{STOP}{stopped}"}
+            row = {"key": "", "error": f"{STOP}{self.stopped}"}
             return pa.Table.from_pylist([row], schema=DONE)
         finally:
             await asyncio.to_thread(segment.close)

@@ -30,7 +30,7 @@ from doctor_sun.ratios.space import Space
 from doctor_sun.ratios.trial import Bench, Outcome, Trial, export, read_trials, score
 from doctor_sun.records import sha256
 from doctor_sun.runs import Step
-from doctor_sun.training.cost import Shapes, shapes_of
+from doctor_sun.training.cost import shapes_of
 from doctor_sun.training.mixture import MixtureItem
 from doctor_sun.training.prepare import encode_data
 from doctor_sun.training.stage import StageConfig
@@ -299,8 +299,7 @@ def bench_of(config: SearchConfig, search: Search, settings: str) -> Bench:
 
 def budget_of(stage: StageConfig) -> Budget:
     """Tokenise a stage's rows."""
-    looked_at = (stage.model, stage.learning_rate, stage.engine)
-    shapes: Shapes = ray.get(ray.remote(num_cpus=1)(shapes_of).remote(*looked_at))
+    shapes = shapes_of(stage.model, stage.learning_rate, stage.engine)
     encoded = encode_data(
         stage.data_folder(),
         stage.mixture,

@@ -392,8 +392,7 @@ def run(config: StageConfig, callbacks: Sequence["UserCallback"] = ()) -> dict[s
     from doctor_sun.training.validation import read_samples
 
     with connect(config.address):
-        looked_at = (config.model, config.learning_rate, config.engine)
-        shapes: Shapes = ray.get(ray.remote(num_cpus=1)(shapes_of).remote(*looked_at))
+        shapes = shapes_of(config.model, config.learning_rate, config.engine)
         step.say("reading and tokenising the data")
         prepared = prepare_rows(plan_rows(config, shapes.image_tokens, pictures="images"))
         order, ledger = prepared.train.order, ledger_of(prepared.misfits, config.stage)
