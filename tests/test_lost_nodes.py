@@ -5,7 +5,7 @@ The jobs run on clusters of several nodes, whose head does no work.
 """
 
 import json
-from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,13 @@ from doctor_sun.config import load
 from doctor_sun.data import curation
 from doctor_sun.data.curation import CurateConfig
 from doctor_sun.data.ledger import ledger_table
-from doctor_sun.generation.job import GenerateConfig
-from doctor_sun.generation.job import run as generate
 from doctor_sun.ratios import search
 from doctor_sun.ratios.search import SearchConfig
 from doctor_sun.training.progress import read_metrics
+from tests.asking_jobs import ASKING_JOBS
 from tests.chat_server import ChatServer
 from tests.clusters import cluster_of, run_apart, when
 from tests.small_data import write_small_data
-from tests.test_generate import an_answer, endpoint_options, write_archive
 from tests.test_ratios_job import write_search
 
 FILES = 12
@@ -80,44 +78,55 @@ def test_curation_outlives_its_nodes(tmp_path: Path) -> None:
     assert seen["counts"]["rows_in"] == seen["counts"]["rows_out"] + dropped
 
 
-def ask_and_lose_a_node(folder: Path) -> None:
-    """One of the two nodes that ask an endpoint goes."""
-    write_archive(folder / "rows.parquet", DIFFERENT)
-    chat = ChatServer(says=an_answer, latency=0.1)
-    with cluster_of(NODE, NODE) as (cluster, nodes), chat as server:
-        options = endpoint_options(server, folder / "rows.parquet", folder / "lost")
-        waiting = when(
-            lambda: server.answered.total() >= DIFFERENT // 3,
-            lambda: cluster.remove_node(nodes[0], allow_graceful=False),
-        )
-        first = generate(load(GenerateConfig, **options))["counts"]
-        assert not waiting.is_alive()
-        answered = Counter(server.answered)
-        server.latency = 0.0
-        second = generate(load(GenerateConfig, **options | {"output": str(folder / "whole")}))
-    seen = {"first": first, "second": second["counts"], "answered": list(answered.values())}
-    (folder / "seen.json").write_text(json.dumps(seen))
-
-
-@pytest.mark.slow
-def test_asking_outlives_a_node_and_pays_little_twice(tmp_path: Path) -> None:
-    run_apart(ask_and_lose_a_node, tmp_path)
-    seen = json.loads((tmp_path / "seen.json").read_text())
-    lost, whole = (
-        [pq.read_table(tmp_path / name / part).to_pylist() for part in ("answers", "ledger")]
-        for name in ("lost", "whole")
-    )
-    assert lost == whole
-    assert seen["first"] == seen["second"]
-    assert len(seen["answered"]) == DIFFERENT
-    # What the node had sent and nobody was there to hear.
-    assert sum(times - 1 for times in seen["answered"]) <= IN_FLIGHT // 2
-
-
 def nodes_of(actor: str) -> set[str]:
     """Where actors run now whose class has this in its name."""
     alive = actors(actor_state_name="ALIVE").values()
     return {one["Address"]["NodeID"] for one in alive if actor in one["ActorClassName"]}
+
+
+def ask_and_lose_nodes(folder: Path) -> None:
+    """Each job that asks an endpoint loses a node that asks it."""
+    seen = {}
+    with cluster_of(*[NODE] * (1 + len(ASKING_JOBS))) as (cluster, nodes):
+
+        def lose() -> None:
+            busy = nodes_of("(Asker)")
+            there = next(node for node in nodes if node.node_id in busy)
+            cluster.remove_node(there, allow_graceful=False)
+            nodes.remove(there)
+
+        for name, job in ASKING_JOBS.items():
+            job.write(folder / name, DIFFERENT)
+            with ChatServer(says=job.says, latency=0.1) as server:
+                options = job.options(server, folder / name, folder / f"{name} lost")
+                losing = when(partial(answered, server, DIFFERENT // 3), lose)
+                lost = job.result(options)
+                repeated = server.answered.total() - len(server.answered)
+                server.latency = 0.0
+                whole = job.result(options | {"output": str(folder / f"{name} whole")})
+                seen[name] = {
+                    "lost": not losing.is_alive(),
+                    "same": lost == whole,
+                    "asked": len(server.answered),
+                    "repeated": repeated,
+                }
+    (folder / "seen.json").write_text(json.dumps(seen))
+
+
+def answered(server: ChatServer, questions: int) -> bool:
+    """Whether so many were answered."""
+    return server.answered.total() >= questions
+
+
+@pytest.mark.slow
+def test_asking_outlives_a_node_and_pays_little_twice(tmp_path: Path) -> None:
+    run_apart(ask_and_lose_nodes, tmp_path)
+    seen = json.loads((tmp_path / "seen.json").read_text())
+    assert seen.keys() == ASKING_JOBS.keys()
+    for job in seen.values():
+        # What the node had sent and nobody was there to hear.
+        assert job.pop("repeated") <= IN_FLIGHT
+        assert job == {"lost": True, "same": True, "asked": DIFFERENT}
 
 
 def search_and_lose_nodes(folder: Path) -> None:

@@ -1,7 +1,9 @@
 """The search as a job: killed and gone on with, and what early stopping leaves behind."""
 
 import csv
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,10 +20,14 @@ import yaml
 from doctor_sun.config import load
 from doctor_sun.data.tiny import benchmark, shapes_benchmark
 from doctor_sun.data.tiny.outlines import draw_outlines
-from doctor_sun.errors import InputError
+from doctor_sun.errors import InputError, one_line_errors
 from doctor_sun.ratios import search
 from doctor_sun.ratios.search import SearchConfig, listed_trials, read_search
+from doctor_sun.training.progress import read_metrics
+from tests.clusters import when
+from tests.processes import descendants
 from tests.small_data import write_small_data
+from tests.small_disk import small_disk
 from tests.tiny_models import build_clip, build_llm
 
 ROOT = Path(__file__).parents[1]
@@ -79,30 +85,85 @@ def config_of(folder: Path, **changes: Any) -> SearchConfig:
     return load(SearchConfig, str(folder / "search.yaml"), output=str(folder / "out"), **changes)
 
 
-@pytest.mark.slow
-def test_a_killed_search_repeats_no_finished_trial(folder: Path) -> None:
+def kill_a_search_after(file: str, folder: Path) -> None:
+    """Start a search as its user does; kill it and its cluster once there is such a file."""
     command = [sys.executable, str(ROOT / "tune" / "ratios.py"), "run"]
     command += ["--config", str(folder / "search.yaml"), "--output", str(folder / "out")]
     log = folder / "log"
     with log.open("wb") as said:
         job = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said, start_new_session=True)
-    while len(done := list(folder.glob("out/trials/*/trial.json"))) < 1:
+    while not any(folder.glob(file)):
         assert job.poll() is None, log.read_text()[-3000:]
         time.sleep(0.2)
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
-    finished = [*folder.glob("out/alignments/*/manifest.json"), *done[0].parent.rglob("*.json")]
-    before = {path: path.stat().st_mtime_ns for path in finished}
-    resumed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert resumed.returncode == 0, resumed.stdout[-3000:] + resumed.stderr[-3000:]
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert len(list(folder.glob("out/alignments/*"))) == 1  # both seeds share it
-    with (folder / "out" / "results.csv").open() as stream:
+
+
+def times_of(*files: Path) -> dict[Path, int]:
+    """When files were written."""
+    return {path: path.stat().st_mtime_ns for path in files}
+
+
+@pytest.mark.slow
+def test_a_search_repeats_nothing_after_a_kill_and_a_full_disk(
+    ray_cluster: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """kill -9 of the job and its cluster; of the next run a worker that tunes, then one that
+    evaluates; then the disk fills up."""
+    write_search(tmp_path, checkpoint_every=2)
+    output = tmp_path / "out"
+    with small_disk(output, 1 << 30) as resize:
+        kill_a_search_after("out/alignments/*/manifest.json", tmp_path)
+        aligned = times_of(*output.glob("alignments/*/manifest.json"))
+
+        killed: list[str] = []
+
+        def kill(worker: str) -> None:
+            descendants(worker)[0].kill()
+            killed.append(worker)
+
+        def tuning() -> bool:
+            logs = (output / "trials").rglob("metrics.jsonl")
+            return any(len(read_metrics(log.parent)) >= 3 for log in logs)
+
+        def finished() -> list[Path]:
+            return list(output.glob("trials/*/trial.json"))
+
+        when(tuning, lambda: kill("RayTrainWorker"))
+        when(lambda: bool(killed and descendants("(Engine)")), lambda: kill("(Engine)"))
+        when(lambda: bool(finished()), lambda: resize(shutil.disk_usage(output).used + (1 << 20)))
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended, one_line_errors():
+            search.run(config_of(tmp_path))
+        assert ended.value.code == 2
+        said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+        assert len(said) == 1
+        assert "no space is left on" in said[0]
+        assert killed == ["RayTrainWorker", "(Engine)"]
+        (done,) = finished()
+        before = aligned | times_of(*done.parent.rglob("*.json"))
+
+        resize(1 << 30)
+        manifest = search.run(config_of(tmp_path))
+        assert manifest["counts"] == {"trials": 2, "stopped early": 0, "alignments": 1}
+        assert times_of(*before) == before
+        check_results(output)
+        assert search.run(config_of(tmp_path)) == manifest  # finished: nothing is started
+
+
+def check_results(output: Path) -> None:
+    """One mixture's two seeds: whole trials, their scores, and what they saw."""
+    assert len(list(output.glob("alignments/*"))) == 1  # both seeds share it
+    for trial in (output / "trials").iterdir():
+        steps = [row["step"] for row in read_metrics(trial / "instruct")]
+        manifest = json.loads((trial / "instruct" / "manifest.json").read_text())
+        assert steps == list(range(1, manifest["counts"]["steps"] + 1))
+    with (output / "results.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [row["seed"] for row in rows] == ["0", "1"]
     assert len({row["run"] for row in rows}) == 1
     assert all(0 <= float(row["specialised.phantom"]) <= 1 for row in rows)
-    with (folder / "out" / "ledger.csv").open() as stream:
+    with (output / "ledger.csv").open() as stream:
         ledger = list(csv.DictReader(stream))
     for row in rows:
         own = [one for one in ledger if one["run"] == f"{row['run']} seed {row['seed']}"]
@@ -110,9 +171,7 @@ def test_a_killed_search_repeats_no_finished_trial(folder: Path) -> None:
         aligned = sum(int(one["samples"]) for one in own if one["stage"] == "alignment")
         assert float(row["samples"]) == tuned + aligned / 2
         assert tuned % STAGE["global_batch"] == 0
-    assert (folder / "out" / "report" / "report.html").is_file()
-    manifest = search.run(config_of(folder))  # finished: nothing is started
-    assert manifest["counts"] == {"trials": 2, "stopped early": 0, "alignments": 1}
+    assert (output / "report" / "report.html").is_file()
 
 
 @pytest.mark.slow

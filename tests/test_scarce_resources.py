@@ -19,12 +19,12 @@ from doctor_sun.training.mixture import MixtureItem
 from doctor_sun.training.progress import read_metrics
 from doctor_sun.training.stage import run
 from doctor_sun.training.validation import ValidationConfig
+from tests.asking_jobs import ASKING_JOBS
 from tests.chat_server import ChatServer
 from tests.clusters import run_apart, when
 from tests.processes import descendants
 from tests.small_data import picture, write_small_data
 from tests.small_disk import small_disk
-from tests.test_generate import an_answer, endpoint_options, generated, write_archive
 from tests.test_lost_nodes import curate
 from tests.test_training_stage import instruct
 from tests.tiny_models import build_clip, build_llm
@@ -55,34 +55,34 @@ def test_a_full_disk_ends_curation_in_one_line_and_a_larger_one_goes_on(
         assert curate(tmp_path, "full") == whole
 
 
-def a_long_answer(request: Mapping[str, Any]) -> str:
-    """Twenty thousand characters, others for each request."""
-    return an_answer(request) * 2500
-
-
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ASKING_JOBS)
 def test_a_full_disk_loses_no_answer_that_was_paid_for(
-    ray_cluster: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ray_cluster: None, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str
 ) -> None:
-    different, in_flight = 200, 8
-    write_archive(tmp_path / "rows.parquet", different)
+    job, different, in_flight = ASKING_JOBS[name], 200, 8
+    job.write(tmp_path / "data", different)
     disk = tmp_path / "full"
-    with ChatServer(says=a_long_answer) as server, small_disk(disk, different * 10_000) as resize:
-        options = endpoint_options(server, tmp_path / "rows.parquet", disk / "out")
+    padding = 20_000
+
+    def says(request: Mapping[str, Any]) -> str:
+        return job.says(request) + padding * " "
+
+    with ChatServer(says=says) as server, small_disk(disk, different * padding // 2) as resize:
+        options = job.options(server, tmp_path / "data", disk / "out")
         capfd.readouterr()
         with pytest.raises(SystemExit), one_line_errors():
-            generated(options)
+            job.result(options)
         said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
         assert len(said) == 1
         assert "no space is left on the device" in said[0]
         assert different // 4 < server.answered.total() < different
-        resize(different * 200_000)
-        _, answers, ledger = generated(options)
+        resize(different * padding * 10)
+        result = job.result(options)
         assert len(server.answered) == different
         # What was answered when there was no room for it.
         assert server.answered.total() - different <= in_flight
-        whole = generated(options | {"output": str(tmp_path / "whole")})
-    assert (answers, ledger) == whole[1:]
+        assert result == job.result(options | {"output": str(tmp_path / "whole")})
 
 
 def write_large_pictures(folder: Path) -> None:

@@ -4,6 +4,7 @@ A trial's process is light: its stages take their resources as Ray Train runs. I
 cluster's head, so that no other node takes a trial along when it is lost.
 """
 
+import pickle
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,7 +12,7 @@ import ray
 from ray import tune
 
 from doctor_sun.cluster import inherited
-from doctor_sun.errors import find_input_error, message_of
+from doctor_sun.errors import find_input_error, message_of, no_space
 from doctor_sun.ratios.early_stopping import AskToStop, TrainingProgress
 from doctor_sun.ratios.results import OBJECTIVES
 from doctor_sun.ratios.trial import Bench, Trial, run_trial
@@ -35,6 +36,9 @@ def run_trials(bench: Bench, searcher: "MixtureSearcher", shared: Any, at_a_time
         searcher: names them.
         shared: the actor `SharedStages`.
         at_a_time: how many run at a time.
+
+    Raises:
+        InputError: the disk is so full that not even what failed could be stored.
     """
     if not searcher.left:
         return []
@@ -59,8 +63,11 @@ def run_trials(bench: Bench, searcher: "MixtureSearcher", shared: Any, at_a_time
         ),
         run_config=tune.RunConfig(name="tune", storage_path=bench.folder, verbose=1),
     )
-    with inherited(ANY_METRICS):
-        results = tuner.fit()
+    try:
+        with inherited(ANY_METRICS):
+            results = tuner.fit()
+    except (EOFError, pickle.UnpicklingError):  # Tune reads what it stored of a trial's error
+        raise no_space(bench.folder) from None
     return [
         f"{trial_of(result.config or {}).name} ({_reason(result.error)})"
         for result in results
