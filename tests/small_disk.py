@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,12 @@ def small_disk(folder: Path, size: int) -> Iterator[Callable[[int], None]]:
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("mounting a small disk needs root")
 
-    def resize(size: int) -> None:
-        subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)
-
     try:
-        yield resize
+        yield partial(resize_disk, folder)
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def resize_disk(folder: Path, size: int) -> None:
+    """Give the disk of a folder another size, in bytes."""
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)

@@ -1,9 +1,12 @@
 """Jobs on machines that have too little: a full disk, an object store that spills, a slow node."""
 
 import json
+import os
 import re
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +16,27 @@ import pytest
 import ray
 from ray._private.internal_api import memory_summary
 
+from doctor_sun.cluster import inherited, serve_environment
 from doctor_sun.errors import one_line_errors
 from doctor_sun.records import make_sample, to_table
 from doctor_sun.training.mixture import MixtureItem
 from doctor_sun.training.progress import read_metrics
-from doctor_sun.training.stage import run
+from doctor_sun.training.stage import StageConfig, run
 from doctor_sun.training.validation import ValidationConfig
 from tests.asking_jobs import ASKING_JOBS
 from tests.chat_server import ChatServer
 from tests.clusters import run_apart, when
+from tests.live_endpoint import live_endpoint
 from tests.processes import descendants
 from tests.small_data import picture, write_small_data
-from tests.small_disk import small_disk
+from tests.small_disk import resize_disk, small_disk
 from tests.test_lost_nodes import curate
 from tests.test_training_stage import instruct
 from tests.tiny_models import build_clip, build_llm
 
 STORE_MIB = 80
-ROWS, STALLED_SECONDS = 96, 5
+ROWS, REPEATS, STALLED_SECONDS = 96, 3, 5
+QUESTIONS, DISK = 60, 400 << 20
 
 
 @pytest.mark.slow
@@ -110,23 +116,26 @@ def write_large_pictures(folder: Path) -> None:
     pq.write_table(to_table(samples), folder / "samples.parquet", row_group_size=8)
 
 
+def stage_of_large_pictures(folder: Path, name: str) -> StageConfig:
+    """A stage that reads them several times."""
+    only = [MixtureItem(share=1, tasks=["vqa"])]
+    changes = {"mixture": only, "samples": REPEATS * ROWS, "validation": ValidationConfig(rows=0)}
+    return instruct(folder, name, **changes)
+
+
 def train_with_little(folder: Path) -> None:
     """A stage whose rows do not fit into the object store, and one of whose workers stands still
     for some seconds.
     """
-    only = [MixtureItem(share=1, tasks=["vqa"])]
-    changes = {"mixture": only, "samples": 6 * ROWS, "validation": ValidationConfig(rows=0)}
-    seen = {}
-    metrics = folder / "stalled" / "metrics.jsonl"
-    for name, store in (("stalled", 20 * STORE_MIB), ("spilled", STORE_MIB)):
-        ray.init(num_cpus=2, include_dashboard=False, object_store_memory=store << 20)
-        if name == "stalled":
-            when(metrics.exists, lambda: seen.update(grown=lines_while_stalled(metrics)))
-        run(instruct(folder, name, **changes))
-        address = ray.get_runtime_context().gcs_address
-        found = re.search(r"Spilled (\d+) MiB", memory_summary(address, stats_only=True))
-        seen[name] = int(found[1]) if found else 0
-        ray.shutdown()
+    seen: dict[str, int] = {}
+    metrics = folder / "little" / "metrics.jsonl"
+    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=STORE_MIB << 20)
+    when(metrics.exists, lambda: seen.update(grown=lines_while_stalled(metrics)))
+    run(stage_of_large_pictures(folder, "little"))
+    address = ray.get_runtime_context().gcs_address
+    found = re.search(r"Spilled (\d+) MiB", memory_summary(address, stats_only=True))
+    seen["spilled"] = int(found[1]) if found else 0
+    ray.shutdown()
     (folder / "seen.json").write_text(json.dumps(seen))
 
 
@@ -143,8 +152,8 @@ def lines_while_stalled(metrics: Path) -> int:
 
 
 @pytest.mark.slow
-def test_training_is_the_same_when_rows_spill_and_when_a_worker_stands_still(
-    tmp_path: Path,
+def test_training_is_the_same_when_rows_spill_and_a_worker_stands_still(
+    ray_cluster: None, tmp_path: Path
 ) -> None:
     build_llm(tmp_path / "llm")
     build_clip(tmp_path / "clip")
@@ -152,8 +161,54 @@ def test_training_is_the_same_when_rows_spill_and_when_a_worker_stands_still(
     run_apart(train_with_little, tmp_path)
     seen = json.loads((tmp_path / "seen.json").read_text())
     assert seen["spilled"] > 0
-    assert seen["stalled"] == seen["grown"] == 0
-    metrics = [read_metrics(tmp_path / name) for name in ("spilled", "stalled")]
+    assert seen["grown"] == 0
+    run(stage_of_large_pictures(tmp_path, "enough"))
+    metrics = [read_metrics(tmp_path / name) for name in ("little", "enough")]
     losses = [[row["loss"] for row in rows] for rows in metrics]
     assert losses[0] == losses[1]
-    assert len(losses[0]) == 6 * ROWS // 16
+    assert len(losses[0]) == REPEATS * ROWS // 16
+
+
+def ask_with_a_full_disk(disk: Path) -> None:
+    """An endpoint all of whose files, and Ray's, are on a disk that fills up."""
+    with inherited(serve_environment(str(disk))):
+        ray.init(address="local", num_cpus=4, _temp_dir=str(disk))
+        with live_endpoint(disk, int(os.environ["PORT"]), variants={}) as live:
+            create = live.client().chat.completions.create
+            question = {"role": "user", "content": "left or right?"}
+            filler = (disk / "filler").open("wb", buffering=0)
+
+            def fill() -> None:
+                with suppress(OSError):
+                    while filler.write(bytes(1 << 16)):
+                        pass
+
+            def ask(before: Callable[[], None]) -> int:
+                answers = []
+                for _ in range(QUESTIONS):
+                    before()
+                    answers.append(create(model="doctor-sun", messages=[question], max_tokens=4))
+                return sum(bool(answer.choices) for answer in answers)
+
+            answered = [ask(fill)]
+            filler.close()
+            resize_disk(disk, 2 * DISK)
+            answered.append(ask(lambda: None))
+        ray.shutdown()
+    [log] = (disk / "audit").iterdir()  # an answer's line comes a moment after it
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    missing = sum(line["missing"] for line in lines)
+    seen = {"answered": answered, "lines": len(lines), "missing": missing}
+    (disk / "seen.json").write_text(json.dumps(seen))
+
+
+@pytest.mark.slow
+def test_an_endpoint_on_a_full_disk_answers(unused_port: int) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:  # for socket paths
+        disk = Path(short) / "d"
+        with small_disk(disk, DISK):
+            run_apart(ask_with_a_full_disk, disk, PORT=str(unused_port))
+            seen = json.loads((disk / "seen.json").read_text())
+    assert seen["answered"] == [QUESTIONS, QUESTIONS]
+    assert seen["missing"] > 0
+    assert seen["lines"] + seen["missing"] == 2 * QUESTIONS

@@ -2,6 +2,8 @@
 renamed.
 """
 
+import errno
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO
@@ -45,6 +47,18 @@ def append_lines(path: UPath, lines: Iterable[str]) -> None:
         return
     with path.open("a", encoding="utf-8") as stream:
         stream.write(text)
+
+
+def append_whole(file: IO[bytes], line: bytes) -> None:
+    """Add a line to an unbuffered local file that is at its end.
+
+    Raises:
+        OSError: there is no room for it; nothing of it stays.
+    """
+    written = file.write(line)
+    if written < len(line):  # a full disk takes a part, and says so at the next one
+        file.truncate(file.tell() - written)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
 
 
 def write_parquet(path: UPath, table: pa.Table, row_group_size: int | None = None) -> None:

@@ -6,7 +6,6 @@ killed process loses nothing that it was told, a power cut at most what came sin
 Object stores cannot append: there every group of answers is an object of its own.
 """
 
-import errno
 import json
 import os
 import time
@@ -21,7 +20,7 @@ from upath import UPath
 
 from doctor_sun.asking.chat_client import Answer
 from doctor_sun.errors import InputError
-from doctor_sun.files import in_object_store
+from doctor_sun.files import append_whole, in_object_store
 from doctor_sun.records import sha256
 
 KEY_LENGTH = 32  # hexadecimal digits: 128 bits
@@ -65,10 +64,7 @@ class Segment:
         """
         line = json.dumps({"key": key, **asdict(answer)}, ensure_ascii=False).encode() + b"\n"
         if self.file:
-            written = self.file.write(line)
-            if written < len(line):  # a full disk takes a part, and says so at the next one
-                self.file.truncate(self.file.tell() - written)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.file.name)
+            append_whole(self.file, line)
         self.waiting.append(line)
         return len(self.waiting) >= GROUP or time.monotonic() - self.synced > GROUP_SECONDS
 

@@ -125,7 +125,8 @@ class Endpoint:
     def ended(self, exchange: Exchange) -> None:
         """Write down a request that ended."""
         self.metrics.ended(exchange)
-        self.audit.write(exchange)
+        if not self.audit.write(exchange):
+            self.metrics.audit_missing.inc()
 
     async def chat(self, request: Request) -> Response:
         """`POST /v1/chat/completions`."""

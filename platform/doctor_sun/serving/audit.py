@@ -4,17 +4,25 @@ Hashes are keyed (HMAC): the plain hash of a short text or of a known picture co
 With `DOCTOR_SUN_AUDIT_KEY` set, the same picture has the same hash in every log; without, the key
 is made at the start and forgotten at the end. What was asked and answered is not kept anywhere;
 a store of contents, encrypted, would be a system of its own.
+
+A line that cannot be written, for want of disk space, holds no request up: the next line says how
+many are `missing` before it, and Prometheus sees `doctor_sun_audit_missing`.
 """
 
 import hashlib
 import hmac
 import json
+import logging
 import os
 import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from doctor_sun.files import append_whole
+
+logger = logging.getLogger("ray.serve")
 
 KEY = "DOCTOR_SUN_AUDIT_KEY"
 
@@ -69,7 +77,8 @@ class Audit:
         self._key = os.environ.get(KEY, "").encode() or secrets.token_bytes(32)
         folder = Path(config.folder or _serve_logs())
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / f"audit-{replica}.jsonl").open("a", encoding="utf-8", buffering=1)
+        self._file = (folder / f"audit-{replica}.jsonl").open("ab", buffering=0)
+        self._missing = 0
 
     def hash(self, pieces: Iterable[bytes]) -> str:
         """Keyed hash of some bytes."""
@@ -78,10 +87,20 @@ class Audit:
             made.update(piece)
         return made.hexdigest()[:32]
 
-    def write(self, exchange: Exchange) -> None:
-        """Append one line."""
-        line = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **asdict(exchange)}
-        self._file.write(json.dumps(line) + "\n")
+    def write(self, exchange: Exchange) -> bool:
+        """Append one line; whether there was room for it."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        line = {"time": now, "missing": self._missing, **asdict(exchange)}
+        try:
+            append_whole(self._file, json.dumps(line).encode() + b"\n")
+        except OSError as error:
+            if not self._missing:
+                why = error.strerror
+                logger.error("the audit log %s cannot be written: %s", self._file.name, why)
+            self._missing += 1
+            return False
+        self._missing = 0
+        return True
 
 
 def _serve_logs() -> str:

@@ -39,6 +39,9 @@ class Metrics:
         self.seconds = Histogram(
             "doctor_sun_request_seconds", "From the request to its end.", SECONDS, ("route",)
         )
+        self.audit_missing = Counter(
+            "doctor_sun_audit_missing", "Requests that the audit log had no room for."
+        )
         self.in_flight = Gauge("doctor_sun_requests_in_flight", "Requests being answered.")
 
     def ended(self, exchange: Exchange) -> None:
