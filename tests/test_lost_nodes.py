@@ -101,15 +101,15 @@ def ask_and_lose_nodes(folder: Path) -> None:
                 options = job.options(server, folder / name, folder / f"{name} lost")
                 losing = when(partial(answered, server, DIFFERENT // 3), lose)
                 lost = job.result(options)
-                repeated = server.answered.total() - len(server.answered)
-                server.latency = 0.0
-                whole = job.result(options | {"output": str(folder / f"{name} whole")})
+                asked = len(server.answered)
                 seen[name] = {
                     "lost": not losing.is_alive(),
-                    "same": lost == whole,
-                    "asked": len(server.answered),
-                    "repeated": repeated,
+                    "asked": asked,
+                    "repeated": server.answered.total() - asked,
                 }
+                server.latency = 0.0
+                whole = job.result(options | {"output": str(folder / f"{name} whole")})
+                seen[name]["same"] = lost == whole
     (folder / "seen.json").write_text(json.dumps(seen))
 
 
